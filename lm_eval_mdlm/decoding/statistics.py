@@ -1,0 +1,51 @@
+"""How sure the network is at each position, and what it would write there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .types import Logits
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Four numbers per distribution, from float32 logits before temperature."""
+
+    entropy: Float[Tensor, " R"]
+    """Shannon entropy in nats, from 0 (point mass) to log V."""
+    confidence: Float[Tensor, " R"]
+    """Largest probability."""
+    margin: Float[Tensor, " R"]
+    """Largest minus second largest probability."""
+    argmax: Int[Tensor, " R"]
+    """Most likely token; the smallest id among equals."""
+
+    @classmethod
+    def cat(cls, parts: Sequence["Statistics"]) -> "Statistics":
+        """Join consecutive parts into one record."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+    def to(self, device: torch.device | str) -> "Statistics":
+        """Move to a device with a single transfer, hence a single synchronisation."""
+        # Ids are exact in float64 up to 2**53, float32 values always.
+        columns = [getattr(self, name).double() for name in self.__dataclass_fields__]
+        entropy, confidence, margin, argmax = torch.stack(columns).to(device)
+        return Statistics(entropy.float(), confidence.float(), margin.float(), argmax.long())
+
+
+def statistics(logits: Logits) -> Statistics:
+    """Statistics of every row of logits.
+
+    Args:
+        logits: Unnormalised log-probabilities; `-inf` marks a forbidden token, and at least one per row is
+            finite. The arithmetic is float32 whatever the dtype: a bfloat16 softmax over a vocabulary of 126k
+            rounds many confidences to exactly 1, and ties then decide the order.
+    """
+    logits = logits.float()
+    probabilities = logits.softmax(dim=-1)
+    best, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
+    entropy = torch.special.entr(probabilities).sum(dim=-1)  # entr(0) = 0, so no epsilon
+    return Statistics(entropy, best, best - second, logits.argmax(dim=-1))

@@ -1,0 +1,26 @@
+"""The one kind of error a user can cause: bad options, bad checkpoints, bad templates, bad data."""
+
+import functools
+import sys
+from types import TracebackType
+
+
+class UsageError(ValueError):
+    """A mistake of the user: one line with the option or file, the rule, the value, and the next step.
+
+    The command line prints it without a traceback; in Python it is a `ValueError`.
+    """
+
+
+@functools.cache
+def print_usage_errors_in_one_line() -> None:
+    """From now on an uncaught UsageError ends the process with its line alone; other errors keep their traceback."""
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, UsageError):
+            print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
+
+    sys.excepthook = hook
