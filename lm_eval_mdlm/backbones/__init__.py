@@ -1,0 +1,1 @@
+"""Networks that turn canvases into logits; the only place that knows checkpoints and transformers."""

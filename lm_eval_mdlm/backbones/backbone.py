@@ -1,0 +1,65 @@
+"""What the engine needs of a network, and nothing of how a checkpoint is laid out."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """The two calls that decoding needs; every transformers tokenizer has them."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]: ...
+
+    def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> str: ...
+
+
+class Backbone(abc.ABC):
+    """A bidirectional network over packed canvases.
+
+    Canvases are laid end to end without padding: `token_ids` has T tokens, `lengths` sums to T, and no
+    canvas sees another. A pass is split in two so that the vocabulary is only ever touched where a
+    distribution is wanted: `states` runs the body and keeps R rows, `head` turns rows into logits.
+    """
+
+    mask_token_id: int
+    """Id of the mask token."""
+    vocab_size: int
+    """V, the number of logits per row; may exceed the tokenizer's vocabulary."""
+    max_length: int
+    """Longest canvas in tokens."""
+    end_token_ids: tuple[int, ...]
+    """Tokens that end the text: end of text, and the family's end of turn."""
+    device: torch.device
+    """Where `token_ids` and `wanted` are expected and where results are."""
+    dtype: torch.dtype
+    """Of states and logits."""
+    tokenizer: Tokenizer | None
+    """The checkpoint's tokenizer; None where the checkpoint has none."""
+    description: Mapping[str, Any]
+    """What identifies the network in a record of results."""
+
+    @abc.abstractmethod
+    def states(
+        self, token_ids: Int[Tensor, " T"], lengths: Sequence[int], wanted: Int[Tensor, " R"]
+    ) -> Float[Tensor, "R D"]:
+        """One forward pass: the states from which the tokens at flat positions `wanted` are predicted.
+
+        A family whose logit row i - 1 predicts token i undoes that shift here.
+        """
+
+    @abc.abstractmethod
+    def head(self, states: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:
+        """Logits of the given states, in `dtype`."""
+
+    @torch.inference_mode()
+    def logits(self, sequences: Sequence[Int[Tensor, " _"]]) -> list[Float[Tensor, "_ V"]]:
+        """Logits of every position of every sequence; row i is the distribution of token i."""
+        lengths = [len(sequence) for sequence in sequences]
+        token_ids = torch.cat([sequence.to(self.device) for sequence in sequences])
+        everywhere = torch.arange(len(token_ids), device=self.device)
+        return list(self.head(self.states(token_ids, lengths, everywhere)).split(lengths))

@@ -1,0 +1,54 @@
+"""What a decoded row gives back, and every quantity that is counted for it (spec.md 8)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The outcome of one request."""
+
+    token_ids: list[int]
+    """The whole region: fixed text, committed tokens, and mask ids where nothing was filled in."""
+    text: str | None
+    """Returned text; None if the backbone has no tokenizer."""
+    nfe: int
+    """Forward passes in which the row was live; with guidance each step counts 2."""
+    nfe_partial: int = 0
+    """Of these, passes that recomputed only part of the canvas; 0 in exact mode."""
+    tokens: int
+    """Committed tokens in the returned text."""
+    early_exit: bool = False
+    """Whether the answer's entropy ended the row."""
+    exit_step: int | None = None
+    """Number of the pass that fired the exit, from 1; None if none did."""
+    answer_entropy: float | None = None
+    """Sum of the entropies of the masked answer positions at the last pass, nats; None without an answer segment."""
+    truncated: bool = False
+    """Whether the prompt was cut to fit."""
+    commit_steps: list[int | None] | None = None
+    """On request: for each position of the region the step, from 1, that committed it; None where none did."""
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Committed tokens in the returned text per forward pass."""
+        return self.tokens / self.nfe
+
+    @property
+    def stats(self) -> dict[str, int | float]:
+        """The counts by their names in spec.md section 8, as numbers that can be averaged.
+
+        `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
+        `answer_entropy` is left out where there is no answer segment.
+        """
+        stats: dict[str, int | float] = {
+            "nfe": self.nfe,
+            "nfe_partial": self.nfe_partial,
+            "tokens": self.tokens,
+            "tokens_per_forward": self.tokens_per_forward,
+            "early_exit": int(self.early_exit),
+            "exit_step": self.exit_step or 0,
+            "truncated": int(self.truncated),
+        }
+        if self.answer_entropy is not None:
+            stats["answer_entropy"] = self.answer_entropy
+        return stats
