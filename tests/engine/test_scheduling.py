@@ -1,0 +1,159 @@
+"""A row's result does not depend on its company, and every pass is billed to the rows that were live."""
+
+import random
+
+import pytest
+import torch
+
+from lm_eval_mdlm.config import DecodingConfig
+from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.generation import generate
+from lm_eval_mdlm.planning import plan_row
+from tests.toy import ScriptedBackbone, _Direct
+
+
+VOCAB, MASK = 40, 39
+
+
+class HashBackbone(_Direct):
+    """Logits that depend on the whole canvas, so that any leak between rows shows."""
+
+    def __init__(self) -> None:
+        super().__init__(VOCAB, MASK, end_token_ids=(1,))
+
+    def read(self, canvas):
+        seed = hash(tuple(canvas.tolist())) % 2**31
+        return torch.randn(len(canvas), VOCAB, generator=torch.Generator().manual_seed(seed)) * 6
+
+
+PROMPTS = [[random.Random(i).randrange(2, 38) for _ in range(3 + i % 7)] for i in range(23)]
+OPTIONS = [
+    {"sampler": "med", "entropy_threshold": 0.5},
+    {"sampler": "fixed_k", "k": 3, "score": "random"},
+    {"sampler": "confidence_factor", "temperature": 0.7},
+    {"sampler": "entropy_bound", "entropy_bound": 0.5, "cfg_scale": 1.0},
+    {"sampler": "fixed_k", "steps": 12, "stop_when_settled": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_results_do_not_depend_on_batch_size_or_order(options):
+    options = {**options, "gen_length": 24, "block_length": 10 if "steps" not in options else 8, "record_steps": True}
+    alone = generate(HashBackbone(), PROMPTS, batch_size=1, **options)
+    for batch_size in (5, 32, "auto"):
+        assert generate(HashBackbone(), PROMPTS, batch_size=batch_size, **options) == alone
+    order = random.Random(1).sample(range(len(PROMPTS)), len(PROMPTS))
+    shuffled = generate(HashBackbone(), [PROMPTS[i] for i in order], batch_size=7, **options)
+    assert [shuffled[order.index(i)] for i in range(len(PROMPTS))] == alone
+    assert len({g.nfe for g in alone}) > 1 or "k" in options or "steps" in options
+
+
+def test_rows_with_different_options_share_a_pass_unchanged():
+    backbone = HashBackbone()
+    configs = [DecodingConfig.from_options({**o, "gen_length": 24, "block_length": 8}) for o in OPTIONS]
+    plans = [plan_row(backbone, PROMPTS[i], config) for i, config in enumerate(configs)]
+    together = dict(decode(Readout(backbone), plans, Budget()))
+    for i, plan in enumerate(plans):
+        ((_, alone),) = decode(Readout(HashBackbone()), [plan], Budget())
+        assert together[i].generation(True) == alone.generation(True)
+
+
+def test_chunked_reading_changes_nothing():
+    backbone = HashBackbone()
+    options = DecodingConfig.from_options({"sampler": "med", "gen_length": 24, "temperature": 0.5, "cfg_scale": 0.5})
+    plans = [plan_row(backbone, prompt, options) for prompt in PROMPTS[:6]]
+    one_row_at_a_time = Readout(backbone, max_bytes=1)
+    assert one_row_at_a_time.rows_per_chunk == 1
+    whole = {i: row.generation(True) for i, row in decode(Readout(backbone), plans, Budget())}
+    assert {i: row.generation(True) for i, row in decode(one_row_at_a_time, plans, Budget())} == whole
+
+
+def scripted(certainty: float = 30.0) -> ScriptedBackbone:
+    """Rows finish after prompt[0] masks are filled: the rest is end of text, which costs the same."""
+    return ScriptedBackbone(lambda canvas: [5] * len(canvas), vocab_size=VOCAB, mask_token_id=MASK, certainty=certainty)
+
+
+def test_finished_rows_leave_and_waiting_ones_take_their_place_at_once():
+    backbone = scripted()
+    lengths = [2, 9, 3, 4]
+    configs = [DecodingConfig.from_options({"gen_length": n}) for n in lengths]
+    plans = [plan_row(backbone, [7], config) for config in configs]
+    finished = [(i, row.steps) for i, row in decode(Readout(backbone), plans, Budget(max_rows=2))]
+    assert finished == [(0, 2), (2, 3), (1, 9), (3, 4)]
+    # Rows 0, 2 and 3 follow each other in the second place while row 1 decodes: no pass is half empty or idle.
+    assert [len(p) for p in backbone.passes] == [2] * 9
+    assert sum(row_steps for _, row_steps in finished) == sum(map(len, backbone.passes))
+
+
+def test_token_budget_bounds_every_pass_but_always_admits_one_row():
+    backbone = scripted()
+    plans = [plan_row(backbone, [7] * n, DecodingConfig.from_options({"gen_length": 4})) for n in (3, 3, 20, 3, 3, 3)]
+    list(decode(Readout(backbone), plans, Budget(max_tokens=15)))
+    assert max(sum(p) for p in backbone.passes if len(p) > 1) <= 15
+    assert [24] in backbone.passes
+
+
+def test_guided_rows_count_twice_in_the_budget():
+    backbone = scripted()
+    options = DecodingConfig.from_options({"gen_length": 4, "cfg_scale": 1.0})
+    plans = [plan_row(backbone, [7] * 4, options) for _ in range(2)]
+    list(decode(Readout(backbone), plans, Budget(max_tokens=31)))
+    assert {len(p) for p in backbone.passes} == {2}
+
+
+def test_unconditional_canvas_has_the_prompt_masked():
+    seen = []
+    backbone = ScriptedBackbone(lambda c: seen.append(c) or [5] * len(c), vocab_size=VOCAB, mask_token_id=MASK)
+    generate(backbone, [[7, 8]], gen_length=2, cfg_scale=1.0)
+    assert seen == [[7, 8, MASK, MASK], [MASK] * 4, [7, 8, 5, MASK], [MASK, MASK, 5, MASK]]
+
+
+def test_settled_rows_stop_with_the_same_text():
+    backbone = ScriptedBackbone(lambda c: [5, 5, 1, *[6] * (len(c) - 3)], vocab_size=VOCAB, mask_token_id=MASK)
+    backbone.end_token_ids = (1,)
+    slow = generate(backbone, [[7]], gen_length=12, k=2)[0]
+    fast = generate(backbone, [[7]], gen_length=12, k=2, stop_when_settled=True)[0]
+    assert (slow.nfe, fast.nfe) == (6, 1)
+    assert slow.tokens == fast.tokens == 1
+    assert fast.token_ids[2:] == [MASK] * 10
+
+
+def test_nan_from_the_network_is_named():
+    backbone = ScriptedBackbone(lambda c: [5] * len(c), vocab_size=VOCAB, mask_token_id=MASK, certainty=float("nan"))
+    with pytest.raises(UsageError, match="returned NaN in dtype"):
+        generate(backbone, [[7]], gen_length=2)
+
+
+def test_long_prompt_is_cut_from_the_left_and_reported():
+    backbone = scripted()
+    backbone.max_length = 10
+    seen = []
+    backbone.script = lambda c: seen.append(c) or [5] * len(c)
+    cut, whole = generate(backbone, [list(range(2, 12)), [3, 4]], gen_length=4, k=4, batch_size=1)
+    assert (cut.truncated, whole.truncated) == (True, False)
+    assert seen[0] == [6, 7, 8, 9, 10, 11, *[MASK] * 4]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([], {}, "at least one prompt"),
+        ([[]], {}, "at least one token"),
+        ([[VOCAB]], {}, "from 0 to 39, got 40"),
+        ([[1]], {"gen_length": 5000}, "leaves no room .* max_length=4096"),
+        ([[1]], {"max_length": 5000}, "at most the checkpoint's 4096"),
+        ([[1]], {"steps": 7, "gen_length": 64}, "steps must be a multiple"),
+        ([[1]], {"until": ["x"]}, "until needs a tokenizer"),
+        ([[1]], {"template": [{"text": "x"}, {"answer": 2}]}, "template text needs a tokenizer"),
+        ([[1]], {"suppress_tokens": [99]}, "from 0 to 39, got 99"),
+        ([[1]], {"exit_threshold": 0.1}, "needs a template with an answer segment"),
+        ([[1]], {"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
+    ],
+)
+def test_bad_request_is_refused_before_the_first_pass(prompts, options, message):
+    backbone = scripted()
+    with pytest.raises(UsageError, match=message) as caught:
+        generate(backbone, prompts, **options)
+    assert backbone.passes == [] and "\n" not in str(caught.value)
