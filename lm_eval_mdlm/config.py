@@ -118,6 +118,7 @@ class DecodingConfig:
         """Every option that has an effect, defaults included, as plain values for the record."""
         own = {name for sampler in SAMPLERS.values() for name in sampler.options}
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in own}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
         template = self.template
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]

@@ -47,7 +47,7 @@ def generate(
         batch_size: Rows decoded together, or `auto` to pack by tokens; changes no result.
         progress: Show requests done, mean NFE and tokens per second.
         record_steps: Fill `Generation.commit_steps`.
-        **options: Decoding options by their names in spec.md, such as `sampler="med", entropy_threshold=0.2,
+        **options: Decoding options by name, such as `sampler="med", entropy_threshold=0.2,
             gen_length=256, block_length=32`; see `DecodingConfig`.
 
     Returns:

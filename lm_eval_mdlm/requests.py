@@ -32,8 +32,8 @@ def options_of_request(generation_kwargs: Mapping[str, Any]) -> dict[str, Any]:
         value = options.pop(name, None)
         if value not in neutral:
             raise UsageError(
-                f"{name}={value!r} is not available for masked diffusion models; add {name}={neutral[-1]} to --gen_kwargs to "
-                f"run this task without it."
+                f"{name}={value!r} is not available for masked diffusion models; "
+                f"add {name}={neutral[-1]} to --gen_kwargs to run this task without it."
             )
     lengths = [options.pop(name) for name in LENGTH_NAMES if options.get(name) is not None]
     for name in LENGTH_NAMES:

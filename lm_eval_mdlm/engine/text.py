@@ -1,4 +1,4 @@
-"""From a region's tokens to the returned text, and when that text can no longer change (spec.md 6 and 7)."""
+"""From a region's tokens to the returned text, and when that text can no longer change (docs/semantics.md 6, 7)."""
 
 import bisect
 from collections.abc import Callable, Sequence

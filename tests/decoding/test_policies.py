@@ -1,4 +1,4 @@
-"""Every policy against a direct transcription of its rule in spec.md section 4, in plain Python."""
+"""Every policy against a direct transcription of its rule in docs/semantics.md section 4, in plain Python."""
 
 import itertools
 import math
