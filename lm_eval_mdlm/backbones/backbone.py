@@ -62,4 +62,4 @@ class Backbone(abc.ABC):
         lengths = [len(sequence) for sequence in sequences]
         token_ids = torch.cat([sequence.to(self.device) for sequence in sequences])
         everywhere = torch.arange(len(token_ids), device=self.device)
-        return list(self.head(self.states(token_ids, lengths, everywhere)).split(lengths))
+        return list(torch.split(self.head(self.states(token_ids, lengths, everywhere)), lengths))

@@ -1,0 +1,55 @@
+"""Evaluate masked diffusion language models with lm-evaluation-harness.
+
+The start-up shim imports this file whenever Python starts, so it imports next to nothing itself; the names below load
+what they need on first use.
+"""
+
+import os
+
+
+TYPE_CHECKING = False  # type checkers take it for typing's, whose import would cost every Python start
+if TYPE_CHECKING:
+    from .backbones.load import load_backbone
+    from .engine.record import Generation
+    from .errors import UsageError
+    from .generation import generate
+
+__version__ = "0.1.0"
+__all__ = ["CONFIGS_DIR", "TASKS_DIR", "Generation", "UsageError", "generate", "load_backbone", "register"]
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_LAZY = {
+    "Generation": ".engine.record",
+    "UsageError": ".errors",
+    "generate": ".generation",
+    "load_backbone": ".backbones.load",
+}
+
+
+def _folder(name: str) -> str:
+    # The wheel carries it inside the package; an editable install reads it at the top of the repository.
+    inside = os.path.join(_HERE, name)
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(_HERE), name)
+
+
+TASKS_DIR = _folder("tasks")
+CONFIGS_DIR = _folder("configs")
+
+
+def register() -> None:
+    """Make the model `mdlm` and this project's tasks known to lm_eval in this process; may be called again."""
+    import lm_eval.models  # first: the built-in models load only into an empty registry
+    import lm_eval.tasks  # noqa: F401
+
+    from . import _autoload
+
+    _autoload.on_models()
+    _autoload.on_tasks()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name], __name__), name)

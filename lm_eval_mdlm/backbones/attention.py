@@ -1,0 +1,77 @@
+"""Bidirectional attention over packed canvases, as attention functions of transformers.
+
+Registered under names that have no mask function, so that transformers builds no mask at all: which tokens see each
+other is said by `canvas_starts` and `canvas_lengths` alone, which reach these functions as keywords of a layer's call.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+
+VARLEN = "mdlm_packed_varlen"
+"""One kernel for all canvases; needs a GPU of compute capability 8.0 or more and bfloat16 or float16."""
+SDPA = "mdlm_packed_sdpa"
+"""One call per canvas; runs anywhere."""
+
+
+def best_attention(device: torch.device, dtype: torch.dtype) -> str:
+    """Name of the fastest attention function that `device` has for `dtype`."""
+    half = dtype in (torch.bfloat16, torch.float16)
+    # Checked in this order because asking for the capability starts the GPU's driver.
+    return VARLEN if half and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0) else SDPA
+
+
+def packed_sdpa(
+    module: torch.nn.Module,
+    query: Float[Tensor, "1 Hq T D"],
+    key: Float[Tensor, "1 Hkv T D"],
+    value: Float[Tensor, "1 Hkv T D"],
+    attention_mask: None = None,
+    *,
+    canvas_lengths: Sequence[int],
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 T Hq D"], None]:
+    """Attention inside each canvas, by one call of torch's own attention per canvas."""
+    # Rotation in float32 leaves queries and keys wider than values.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    grouped = query.shape[1] != key.shape[1]
+    canvases = zip(*(torch.split(part, list(canvas_lengths), dim=2) for part in (query, key, value)), strict=True)
+    mixed = [scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped) for q, k, v in canvases]
+    return torch.cat(mixed, dim=2).transpose(1, 2).contiguous(), None
+
+
+def packed_varlen(
+    module: torch.nn.Module,
+    query: Float[Tensor, "1 Hq T D"],
+    key: Float[Tensor, "1 Hkv T D"],
+    value: Float[Tensor, "1 Hkv T D"],
+    attention_mask: None = None,
+    *,
+    canvas_starts: Int[Tensor, " boundaries"],
+    longest_canvas: int,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Float[Tensor, "1 T Hq D"], None]:
+    """Attention inside each canvas, by one variable-length kernel."""
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    # Newer versions of torch have to be told of grouped heads; older ones see them from the shapes.
+    grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and q.shape[1] != k.shape[1] else {}
+    mixed: Any = varlen_attn(
+        q, k, v, canvas_starts, canvas_starts, longest_canvas, longest_canvas, scale=scaling, **grouped
+    )
+    return mixed[None], None
+
+
+_TOLD_OF_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
+AttentionInterface.register(VARLEN, packed_varlen)
+AttentionInterface.register(SDPA, packed_sdpa)

@@ -1,0 +1,78 @@
+"""Where a checkpoint's files are: a folder, or a hub repository in the hub client's cache."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from ..errors import UsageError
+from .weights import has_weights
+
+
+SMALL_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
+WEIGHT_FILES = ("*.safetensors",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The folder of a checkpoint, and where it came from."""
+
+    pretrained: str
+    """As the user named it."""
+    folder: Path
+    """Holds config.json and, after `fetch_weights`, the weights."""
+    on_hub: bool
+    """Whether `pretrained` is a hub id."""
+
+    @classmethod
+    def open(cls, pretrained: str, revision: str | None = None) -> "Checkpoint":
+        """Find a folder, or fetch all but the weights of a hub repository.
+
+        Args:
+            pretrained: A folder, else a hub id. With HF_HUB_OFFLINE=1 only the local cache is looked at.
+            revision: Branch, tag or commit of a hub id.
+
+        Raises:
+            UsageError: If there is neither, or if a folder is given a revision.
+        """
+        path = Path(pretrained).expanduser()
+        if pretrained and path.is_dir():
+            if revision is not None:
+                raise UsageError(
+                    f"revision={revision!r} needs a hub id, got the folder {pretrained!r}; leave it unset."
+                )
+            return cls(pretrained=pretrained, folder=path, on_hub=False)
+        if path.is_file():
+            raise UsageError(f"pretrained must be a folder or a hub id, got the file {pretrained!r}; give its folder.")
+        if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", pretrained):
+            raise UsageError(f"pretrained must be an existing folder or a hub id (owner/name), got {pretrained!r}.")
+        return cls(pretrained=pretrained, folder=_fetch(pretrained, revision, SMALL_FILES), on_hub=True)
+
+    def fetch_weights(self) -> None:
+        """Download the weights of a hub repository, at the very commit that `open` saw; nothing if they are there."""
+        if self.on_hub and not has_weights(self.folder):
+            _fetch(self.pretrained, self.commit_hash, WEIGHT_FILES)
+
+    @property
+    def commit_hash(self) -> str | None:
+        """The commit, where the folder is one that the hub client made; None for any other folder."""
+        folder = self.folder.resolve()
+        return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+    try:
+        try:
+            return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+        except OfflineModeIsEnabled:
+            # Clients before 2.0 do not look into the cache by themselves when the revision is a commit.
+            return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"pretrained={repository!r} is no local folder, and the hub repository{at} could not be read or found in "
+            f"the local cache: {type(error).__name__}: {reason[:300]}"
+        ) from None

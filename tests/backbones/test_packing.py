@@ -1,0 +1,103 @@
+"""Packed passes: every canvas for itself, the same bits in any company, nothing of the padding."""
+
+import pytest
+import torch
+
+from lm_eval_mdlm import load_backbone
+from lm_eval_mdlm.backbones import invariance
+from lm_eval_mdlm.backbones.layout import Layout
+from tests.backbones.conftest import random_ids
+from tests.tiny import make_checkpoint
+
+
+COMPANIES = ([1], [300], [3, 50], [129, 1, 17], [2, 2, 2, 2], [64, 131], [500], [33, 1, 1])
+
+
+def assert_same_bits_in_any_company(backbone, lengths):
+    for length in lengths:
+        ids = random_ids(length, seed=7)
+        alone = backbone.logits([ids])[0]
+        for company in COMPANIES:
+            mates = [random_ids(mate) for mate in company]
+            for place in {0, len(mates) // 2, len(mates)}:
+                packed = backbone.logits([*mates[:place], ids, *mates[place:]])[place]
+                assert torch.equal(packed, alone), f"{length} tokens at place {place} among {company}"
+
+
+def test_logits_have_the_same_bits_alone_and_in_any_company(backbone):
+    assert_same_bits_in_any_company(backbone, (1, 2, 31, 64, 100, 201))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bits_stay_the_same_for_sizes_that_fill_no_vector(tmp_path, family, dtype, num_threads):
+    sizes = {"hidden": 48, "ffn": 100, "vocab": 421, "heads": 4}
+    backbone = load_backbone(str(make_checkpoint(tmp_path, family, **sizes)), dtype=dtype, device="cpu")
+    assert_same_bits_in_any_company(backbone, (1, 100))
+
+
+def test_the_head_gives_a_row_the_same_bits_whichever_rows_are_asked_for(backbone):
+    ids = random_ids(90)
+    states = backbone.states(ids, [90], torch.arange(90))
+    logits = backbone.head(states)
+    for rows in ([0], [89], [5, 70], [88, 3, 41], list(range(10, 80))):
+        assert torch.equal(backbone.head(states[rows]), logits[rows])
+    assert backbone.head(states[:0]).shape == (0, backbone.vocab_size)
+
+
+def test_states_come_in_the_order_in_which_positions_are_wanted(backbone):
+    ids, lengths = torch.cat([random_ids(20), random_ids(30)]), [20, 30]
+    everywhere = backbone.states(ids, lengths, torch.arange(50))
+    for wanted in ([49, 0, 20, 20, 19], [25], []):
+        rows = torch.tensor(wanted, dtype=torch.long)
+        assert torch.equal(backbone.states(ids, lengths, rows), everywhere[rows])
+
+
+def test_a_token_changes_its_own_canvas_and_no_other(backbone):
+    first, second = random_ids(40), random_ids(25)
+    before = backbone.logits([first, second])
+    changed = first.clone()
+    changed[-1] += 1
+    after = backbone.logits([changed, second])
+    assert torch.equal(before[1], after[1])
+    assert (before[0] != after[0]).any(dim=1).all()
+
+
+def test_a_token_is_read_one_row_earlier_in_dream_and_in_its_own_row_in_llada(backbones):
+    ids = torch.cat([random_ids(45), random_ids(32)])
+    for family, shift in (("llada", 0), ("dream", 1)):
+        backbone = backbones[family]
+        raw = backbone._layers(ids, Layout.of([45, 32], backbone.device))
+        rows = [start + max(i - shift, 0) for start, length in ((0, 45), (45, 32)) for i in range(length)]
+        assert torch.equal(backbone.states(ids, [45, 32], torch.arange(77)), raw[rows])
+
+
+def test_a_canvas_longer_than_the_rotary_chunk_keeps_its_logits(backbone, monkeypatch):
+    from lm_eval_mdlm.backbones import rotary
+
+    ids = random_ids(150)
+    expected = backbone.logits([ids])[0]
+    monkeypatch.setattr(rotary, "CHUNK", 32)
+    monkeypatch.setattr(
+        backbone, "_rotary", rotary.RotaryTable(backbone._body.rotary_emb, dtype=backbone.dtype, device=backbone.device)
+    )
+    short = backbone.logits([ids[:20]])[0]
+    torch.testing.assert_close(backbone.logits([ids])[0], expected)
+    assert torch.equal(backbone.logits([ids[:20]])[0], short)
+
+
+@pytest.mark.parametrize("lengths", [[1], [63], [64], [65], [7, 9], [40, 40]])
+def test_padding_fills_small_passes_and_counts_as_a_canvas_of_its_own(lengths):
+    layout = Layout.of(lengths, torch.device("cpu"))
+    assert layout.lengths[: len(lengths)] == tuple(lengths)
+    assert sum(layout.lengths) == max(sum(lengths), 64) == len(layout.position_ids)
+    assert layout.num_padding == sum(layout.lengths[len(lengths) :])
+    assert layout.starts.tolist() == [sum(layout.lengths[:i]) for i in range(len(layout.lengths) + 1)]
+    assert layout.position_ids.tolist() == [position for length in layout.lengths for position in range(length)]
+
+
+def test_the_stable_activation_is_silu_and_depends_on_the_value_alone(num_threads):
+    x = torch.randn(777, 101, generator=torch.Generator().manual_seed(0)) * 4
+    stable = invariance.StableSiLU()
+    torch.testing.assert_close(stable(x), torch.nn.functional.silu(x))
+    assert torch.equal(stable(x), torch.stack([stable(row.clone()) for row in x]))
+    assert stable(torch.tensor([-200.0, 200.0])).tolist() == [0.0, 200.0]
