@@ -35,7 +35,7 @@ class Checkpoint:
             revision: Branch, tag or commit of a hub id.
 
         Raises:
-            UsageError: If there is neither, or if a folder is given a revision.
+            UsageError: If there is neither, if a folder is given a revision, or if it is an adapter's.
         """
         path = Path(pretrained).expanduser()
         if pretrained and path.is_dir():
@@ -43,12 +43,13 @@ class Checkpoint:
                 raise UsageError(
                     f"revision={revision!r} needs a hub id, got the folder {pretrained!r}; leave it unset."
                 )
-            return cls(pretrained=pretrained, folder=path, on_hub=False)
+            return cls(pretrained=pretrained, folder=_without_adapter(path), on_hub=False)
         if path.is_file():
             raise UsageError(f"pretrained must be a folder or a hub id, got the file {pretrained!r}; give its folder.")
         if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", pretrained):
             raise UsageError(f"pretrained must be an existing folder or a hub id (owner/name), got {pretrained!r}.")
-        return cls(pretrained=pretrained, folder=_fetch(pretrained, revision, SMALL_FILES), on_hub=True)
+        folder = _without_adapter(_fetch(pretrained, revision, SMALL_FILES))
+        return cls(pretrained=pretrained, folder=folder, on_hub=True)
 
     def fetch_weights(self) -> None:
         """Download the weights of a hub repository, at the very commit that `open` saw; nothing if they are there."""
@@ -60,6 +61,16 @@ class Checkpoint:
         """The commit, where the folder is one that the hub client made; None for any other folder."""
         folder = self.folder.resolve()
         return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _without_adapter(folder: Path) -> Path:
+    # transformers would load it on top of the weights unasked, if peft is installed.
+    if (folder / "adapter_config.json").exists():
+        raise UsageError(
+            f"{folder} must hold the weights of a whole network, got an adapter (adapter_config.json); merge it into "
+            f"its base checkpoint and load the result."
+        )
+    return folder
 
 
 def _fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:

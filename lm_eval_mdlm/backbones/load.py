@@ -69,17 +69,6 @@ def load_backbone(
     check_weights(checkpoint.folder, expected, architecture.key_mapping)
     attention = best_attention(placement.device, placement.dtype)
     network = _load_network(checkpoint.folder, architecture, placement, attention)
-    description = {
-        "family": family.name,
-        "network": architecture.network.__name__,
-        "pretrained": pretrained,
-        "commit_hash": checkpoint.commit_hash,
-        "dtype": str(placement.dtype).removeprefix("torch."),
-        "device": str(placement.device),
-        "device_map": None if device_map is None else str(device_map),
-        "num_parameters": network.num_parameters(),
-        "attention": attention,
-    }
     backbone = PackedBackbone(
         network,
         family=family.name,
@@ -88,12 +77,27 @@ def load_backbone(
         shift=family.shift,
         float32_rope=architecture.float32_rope,
         device=placement.device,
-        description=description,
+        description={
+            "family": family.name,
+            "network": architecture.network.__name__,
+            "pretrained": pretrained,
+            "commit_hash": checkpoint.commit_hash,
+            "dtype": str(placement.dtype).removeprefix("torch."),
+            "device": str(placement.device),
+            "device_map": None if device_map is None else str(device_map),
+            "num_parameters": network.num_parameters(),
+            "attention": attention,
+        },
     )
-    description["rows_are_bitwise_independent"] = prove_bidirectional(backbone, pretrained)
-    if not description["rows_are_bitwise_independent"]:
-        logger.warning("On this hardware, rounding depends on how rows are batched; near ties may fall either way.")
+    _probe(backbone, pretrained)
     return backbone
+
+
+def _probe(backbone: PackedBackbone, source: str) -> None:
+    independent = prove_bidirectional(backbone, source)
+    backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
+    if not independent:
+        logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")
 
 
 def _load_network(folder: Path, architecture: Architecture, placement: Placement, attention: str) -> Any:

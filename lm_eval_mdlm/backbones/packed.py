@@ -26,8 +26,6 @@ class PackedBackbone(Backbone):
     """Start of text; None where the checkpoint has none."""
     family: str
     """Name of the family of checkpoints."""
-    description: Mapping[str, Any]
-    """What was loaded and how it runs, for the record: plain values."""
 
     def __init__(
         self,

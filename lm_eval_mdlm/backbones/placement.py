@@ -37,7 +37,7 @@ class Placement:
             main = _existing(device if device is not None else _default(), "device")
             return cls(device=main, device_map={"": main}, dtype=_dtype(dtype, main))
         if isinstance(device_map, str):
-            main = torch.device(_default())
+            main = _existing(_default(), "device_map")
         elif not isinstance(device_map, Mapping):
             raise UsageError(
                 f"device_map must be one of {', '.join(STRATEGIES)}, or map parts of the network to devices, got "

@@ -71,8 +71,7 @@ class RawConfig:
     def accept(self, rules: Mapping[str, tuple[Any, ...]]) -> None:
         """UsageError unless each option has one of its accepted values; None among them lets it be missing or null."""
         for name, accepted in rules.items():
-            value = self.values.get(name)
-            if not any(type(value) is type(choice) and value == choice for choice in accepted):
+            if self.values.get(name) not in accepted:
                 shown = " or ".join(json.dumps(choice) for choice in accepted)
                 raise self.refusal(name, f"must be {shown} for this family")
 

@@ -56,14 +56,14 @@ def test_narrow_weights_give_nearly_the_logits_of_wide_ones(checkpoints, backbon
     assert 0 < (logits.float() - wide).abs().mean() < 0.1 * wide.std()
 
 
-def test_rotation_in_float32_is_used_where_the_config_asks_for_it(tmp_path, checkpoints):
-    folder = make_checkpoint(tmp_path, config={"rope_full_precision": False})
+def test_rotation_in_float32_is_used_where_the_config_asks_for_it_or_is_silent(tmp_path):
     ids = random_ids(40)
-    in_float32, in_bfloat16 = (
-        load_backbone(str(path), device="cpu", dtype="bfloat16").logits([ids])[0]
-        for path in (checkpoints["llada"], folder)
-    )
-    assert not torch.equal(in_float32, in_bfloat16)
+    logits = {}
+    for asked in (True, False, ...):
+        folder = edit_config(make_checkpoint(tmp_path / str(asked)), rope_full_precision=asked)
+        logits[asked] = load_backbone(str(folder), device="cpu", dtype="bfloat16").logits([ids])[0]
+    assert torch.equal(logits[True], logits[...])
+    assert not torch.equal(logits[True], logits[False])
 
 
 def test_special_ids_and_sizes_are_those_of_the_config(backbones):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lm_eval_mdlm import UsageError, load_backbone
 from tests.backbones.plain import edit_config
-from tests.tiny import make_checkpoint, token_id
+from tests.tiny import NUM_ORDINARY_TOKENS, make_checkpoint, special_tokens, token_id
 
 
 def refusal(folder: Path | str, **options: object) -> str:
@@ -125,6 +125,11 @@ def test_weights_that_are_cut_short_are_named(folder, kept):
     assert str(file) in refusal(folder)
 
 
+def test_an_adapter_is_not_loaded_unasked(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    assert "adapter_config.json" in refusal(folder)
+
+
 def test_a_missing_shard_is_named(tmp_path, family):
     folder = make_checkpoint(tmp_path, family, sharded=True, tokenizer=False)
     (folder / "model-00002-of-00003.safetensors").unlink()
@@ -214,9 +219,11 @@ def test_a_checkpoint_without_an_end_of_text_is_refused(tmp_path, family, eos):
 
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path, family):
-    folder = make_checkpoint(tmp_path, family, vocab=403)
-    edit_config(folder, mask_token_id=1, eos_token_id=2, pad_token_id=2)
-    assert "403 rows of the embedding, got 40" in refusal(folder)
+    num_tokens = NUM_ORDINARY_TOKENS + len(special_tokens(family))
+    load_backbone(str(make_checkpoint(tmp_path / "as_large", family, vocab=num_tokens)), device="cpu")
+    folder = make_checkpoint(tmp_path / "too_small", family, vocab=num_tokens - 1)
+    edit_config(folder, mask_token_id=1)
+    assert f"below the {num_tokens - 1} rows of the embedding, got {num_tokens - 1}" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])

@@ -102,6 +102,7 @@ def test_the_mask_is_the_first_known_of_option_config_tokenizer_and_added_tokens
     path = rules.folder / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"bos_token"', '"mask_token": "<|start_header_id|>", "bos_token"'))
     assert rules.mask().mask_token_id == token_id("llada", "<|start_header_id|>")
+    assert rules.mask(mask_token_id=8).mask_token_id == 8
 
 
 def test_several_ends_of_text_in_the_config_all_count(rules):

@@ -139,7 +139,7 @@ def test_suppressed_token_is_never_committed():
 
 def test_sampling_at_temperature_one_follows_the_joint():
     joint = torch.tensor([[0.4, 0.1], [0.05, 0.45]])
-    n = 1000
+    n = 400
     prompts = [[int(bit) for bit in f"{i:010b}"] for i in range(n)]  # their content seeds the rows
     options = {"gen_length": 2, "temperature": 1.0}
     drawn = [row.token_ids for row in generate(TableBackbone(joint), prompts, **options)]

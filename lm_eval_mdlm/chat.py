@@ -1,0 +1,69 @@
+"""Contexts to token ids: special tokens, chat templates and system prompts as the harness wants them."""
+
+from typing import Any
+
+from .backbones.backbone import Backbone
+from .errors import UsageError
+
+
+class ChatTokenizer:
+    """The checkpoint's tokenizer as the adapter uses it.
+
+    A context that a chat template rendered holds its special tokens already, so none are added to it; any other gets
+    the tokenizer's own default. `add_bos_token` overrides both.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._renders_chat = False
+
+    @classmethod
+    def of(cls, backbone: Backbone, pretrained: str) -> "ChatTokenizer":
+        """The backbone's tokenizer; UsageError if the checkpoint came without one."""
+        if backbone.tokenizer is None:
+            raise UsageError(f"{pretrained} has no tokenizer, and text tasks need one; add its tokenizer files.")
+        return cls(backbone.tokenizer)
+
+    def source(self, chat_template: bool | str) -> str | None:
+        """The chat template's text; None if none is to be applied."""
+        if chat_template is False or chat_template is None:
+            return None
+        self._renders_chat = True
+        name = chat_template if isinstance(chat_template, str) else None
+        try:
+            source: str = self.tokenizer.get_chat_template(name)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"--apply_chat_template: the tokenizer has no such chat template ({reason}).") from None
+        return source
+
+    def render(self, chat_history: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        """The conversation as text; a last assistant message is left open if no generation prompt is to follow."""
+        from jinja2 import TemplateError
+
+        self._renders_chat = True
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                chat_history,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        except (TemplateError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in chat_history)
+            raise UsageError(f"--apply_chat_template: the chat template refuses the roles {roles} ({error}).") from None
+        return text
+
+    def encode(self, context: str, add_bos_token: bool | None) -> list[int]:
+        """Token ids of a context."""
+        bos = getattr(self.tokenizer, "bos_token", None)
+        if add_bos_token is None:
+            rendered = self._renders_chat or bool(bos and context.startswith(bos))
+            ids: list[int] = self.tokenizer.encode(context, add_special_tokens=not rendered)
+            return ids
+        ids = self.tokenizer.encode(context, add_special_tokens=False)
+        if not add_bos_token:
+            return ids
+        if bos is None:
+            raise UsageError("add_bos_token=True, and the tokenizer has no beginning-of-text token; leave it out.")
+        return ids if ids[:1] == [self.tokenizer.bos_token_id] else [self.tokenizer.bos_token_id, *ids]

@@ -1,0 +1,205 @@
+"""The adapter under lm_eval's own evaluator."""
+
+import json
+import logging
+import statistics
+
+import pytest
+
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.model import MDLM
+from lm_eval_mdlm.task import CountedText
+from tests.harness.conftest import QUESTIONS
+from tests.harness.running import evaluate, outcomes
+
+
+MED = {"sampler": "med", "entropy_threshold": 1.0}
+COUNTS = {"nfe", "nfe_partial", "tokens", "tokens_per_forward", "early_exit", "exit_step", "truncated"}
+
+
+def test_counts_stand_in_samples_and_results_under_every_filter_of_a_stock_task(checkpoint, tasks):
+    results = evaluate(checkpoint, tasks, ["pens"], **MED)
+    lines = results["samples"]["pens"]
+    assert len(lines) == 2 * len(QUESTIONS)  # two filters
+    for name in COUNTS:
+        for kind in ("strict", "loose"):
+            values = [line[name] for line in lines if line["filter"] == kind]
+            assert results["results"]["pens"][f"{name},{kind}"] == pytest.approx(statistics.fmean(values))
+            stderr = statistics.stdev(values) / len(values) ** 0.5
+            assert results["results"]["pens"][f"{name}_stderr,{kind}"] == pytest.approx(stderr)
+    nfe = {line["nfe"] for line in lines}
+    assert len(nfe) > 1 and nfe <= set(range(2, 17))
+    assert "answer_entropy,strict" not in results["results"]["pens"]
+    assert results["higher_is_better"]["pens"]["nfe"] is False
+
+
+@pytest.mark.parametrize("options", [MED, {"sampler": "fixed_k", "k": 3}], ids=["med", "fixed_k"])
+def test_results_do_not_depend_on_batch_size(checkpoint, tasks, options):
+    names = ["pens", "pens_template"]
+    one, *others = (evaluate(checkpoint, tasks, names, run_batch_size=size, **options) for size in (1, 5, 32, "auto"))
+    for other in others:
+        for name in names:
+            assert outcomes(other, name) == outcomes(one, name)
+            assert other["results"][name] == one["results"][name]
+
+
+def test_template_task_reports_answer_entropy_and_exits(checkpoint, tasks):
+    never = evaluate(checkpoint, tasks, ["pens_template"], **MED)["results"]["pens_template"]
+    always = evaluate(checkpoint, tasks, ["pens_template"], exit_threshold=1e9, **MED)["results"]["pens_template"]
+    assert (never["early_exit,strict"], never["exit_step,strict"]) == (0, 0)
+    assert (always["early_exit,strict"], always["exit_step,strict"], always["nfe,strict"]) == (1, 1, 1)
+    assert always["answer_entropy,strict"] > never["answer_entropy,strict"]
+
+
+def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):
+    cache = str(tmp_path / "cache")
+    first = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
+    monkeypatch.setattr("lm_eval_mdlm.model.run", lambda *args, **kwargs: pytest.fail("the model was called"))
+    second = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
+    assert second["results"] == first["results"]
+    assert outcomes(second, "pens") == outcomes(first, "pens")
+
+
+def test_interrupted_run_is_resumed_from_its_cache(checkpoint, tasks, tmp_path, monkeypatch):
+    cache = str(tmp_path / "cache")
+    kept = []
+    add = MDLM.generate_until
+
+    def stop_half_way(self, requests, **kwargs):
+        hook = self.cache_hook.add_partial
+
+        def add_partial(*args):
+            hook(*args)
+            kept.append(args)
+            if len(kept) == 5:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(self.cache_hook, "add_partial", add_partial)
+        return add(self, requests, **kwargs)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(MDLM, "generate_until", stop_half_way)
+        evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
+    asked = []
+    monkeypatch.setattr(MDLM, "generate_until", lambda self, r, **k: asked.extend(r) or add(self, r, **k))
+    resumed = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
+    assert len(asked) == len(QUESTIONS) - 5
+    assert outcomes(resumed, "pens") == outcomes(evaluate(checkpoint, tasks, ["pens"], **MED), "pens")
+
+
+def test_cache_of_other_options_is_refused(checkpoint, tasks, tmp_path):
+    cache = str(tmp_path / "cache")
+    evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, run_limit=2, **MED)
+    with pytest.raises(UsageError, match="holds results of .*; name another file"):
+        evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, run_limit=2, sampler="fixed_k")
+
+
+def test_gen_kwargs_win_over_model_args_and_say_so(checkpoint, tasks, caplog):
+    with caplog.at_level(logging.WARNING, logger="lm_eval.mdlm"):
+        results = evaluate(
+            checkpoint, tasks, ["pens"], run_limit=2, sampler="fixed_k", k=1, gen_kwargs={"k": 4, "max_gen_toks": 12}
+        )
+    assert results["results"]["pens"]["nfe,strict"] == 3  # blocks of 8 and 4 masks, four at a time
+    assert "k: the task's or --gen_kwargs' value 4 replaces model_args' 1." in caplog.text
+
+
+def test_effective_options_and_versions_are_recorded(checkpoint, tasks):
+    record = evaluate(checkpoint, tasks, ["pens_template"], run_limit=2, **MED)["config"]["mdlm"]
+    used = record["decoding_by_task"]["pens_template"]
+    assert (used["sampler"], used["entropy_threshold"], used["gen_length"], used["block_length"]) == ("med", 1.0, 16, 8)
+    assert used["until"] == ["Question:"] and used["template"][1] == {"text": "\nThe answer is "}
+    assert record["versions"]["lm_eval"] and record["device"] == "cpu" and record["dtype"] == "torch.float32"
+    json.dumps(record)
+
+
+def test_sampling_repeats_differ_and_are_repeatable(checkpoint, tasks):
+    from lm_eval.api.instance import Instance
+
+    model = MDLM(checkpoint, device="cpu", gen_length=12, temperature=5.0, batch_size=4)
+    request = Instance("generate_until", {}, ("Question: 1+1?", {"until": []}), 0, ("pens", 0, 3))
+    texts = model.generate_until([request] * 3, disable_tqdm=True)
+    assert len(set(texts)) == 3
+    assert model.generate_until([request] * 3, disable_tqdm=True) == texts
+    assert all(isinstance(text, CountedText) and text.stats["nfe"] == 12 for text in texts)
+
+
+def test_long_prompts_are_cut_counted_and_reported(checkpoint, tasks, caplog):
+    with caplog.at_level(logging.WARNING, logger="lm_eval.mdlm"):
+        results = evaluate(checkpoint, tasks, ["pens"], max_length=68)
+    share = results["results"]["pens"]["truncated,strict"]
+    assert 0 < share < 1
+    count = round(share * len(QUESTIONS))
+    assert f"{count} of {len(QUESTIONS)} prompts were cut from the left to fit max_length=68" in caplog.text
+
+
+@pytest.mark.parametrize("system", [None, "You count pens."])
+def test_chat_template_is_rendered_once_without_extra_special_tokens(checkpoint, system):
+    model = MDLM(checkpoint, device="cpu")
+    turns = [{"role": "system", "content": system}] if system else []
+    text = model.apply_chat_template([*turns, {"role": "user", "content": "Hello"}])
+    bos = model.tokenizer.bos_token
+    ids = model._chat.encode(text, None)
+    assert text.count(bos) == 1 and ids.count(model.tokenizer.bos_token_id) == 1
+    assert model.tokenizer.decode(ids) == text
+    assert ("You count pens." in text) == bool(system)
+    assert model.chat_template(True) == model.tokenizer.chat_template
+
+
+@pytest.mark.parametrize(("flag", "begins"), [(None, None), (True, True), (False, False)])
+def test_add_bos_token_overrides_the_tokenizer(checkpoint, flag, begins):
+    model = MDLM(checkpoint, device="cpu")
+    ids = model._chat.encode("Hello", flag)
+    default = model.tokenizer.encode("Hello")
+    assert ids[0] == model.tokenizer.bos_token_id if begins else True
+    assert (ids == default) if flag is None else ids[-1] == default[-1]
+    if flag is False:
+        assert model.tokenizer.bos_token_id not in ids
+
+
+def test_loglikelihood_says_what_to_do_instead(checkpoint):
+    model = MDLM(checkpoint, device="cpu")
+    with pytest.raises(NotImplementedError, match="choose tasks of output_type generate_until"):
+        model.loglikelihood([])
+    with pytest.raises(NotImplementedError):
+        model.loglikelihood_rolling([])
+    assert model.generate_until([]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samplr": "med"}, "unknown option 'samplr'. Did you mean 'sampler'"),
+        ({"pretrained": None}, "pretrained must name a checkpoint"),
+        ({"dtype": "int8"}, "dtype must be one of"),
+        ({"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
+        ({"k": 0}, "k must be a whole number, at least 1, got 0"),
+        ({"sampler": "med", "entropy_threshold": float("nan")}, "entropy_threshold must be a number"),
+    ],
+)
+def test_bad_model_args_are_refused_before_anything_is_loaded(checkpoint, monkeypatch, options, message):
+    monkeypatch.setattr("lm_eval_mdlm.model.load_backbone", lambda **kwargs: pytest.fail("a checkpoint was loaded"))
+    with pytest.raises(UsageError, match=message) as caught:
+        MDLM(**{"pretrained": checkpoint, **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gen_kwargs", "message"),
+    [
+        ({"blok_length": 4}, "unknown decoding option 'blok_length'. Did you mean 'block_length'"),
+        ({"dtype": "bfloat16"}, "the model is loaded with dtype='auto' for the whole run; put it into --model_args"),
+        ({"top_p": 0.9}, "top_p=0.9 is not available"),
+        ({"do_sample": True}, "do_sample=True needs a temperature above 0"),
+        ({"exit_threshold": 0.1}, "needs a template with an answer segment"),
+        ({"template": [{"answer": 0}]}, "at least 1, got 0"),
+    ],
+)
+def test_bad_gen_kwargs_are_refused_before_the_first_pass(checkpoint, tasks, monkeypatch, gen_kwargs, message):
+    monkeypatch.setattr("lm_eval_mdlm.model.run", lambda *args, **kwargs: pytest.fail("decoding began"))
+    with pytest.raises(UsageError, match=message):
+        evaluate(checkpoint, tasks, ["pens"], gen_kwargs=gen_kwargs)
+
+
+def test_what_the_model_was_loaded_with_may_be_repeated_in_gen_kwargs(checkpoint, tasks):
+    results = evaluate(checkpoint, tasks, ["pens"], run_limit=1, run_batch_size=2, gen_kwargs={"batch_size": 2})
+    assert results["results"]["pens"]["nfe,strict"] == 16

@@ -1,0 +1,149 @@
+"""The stock command finds the model and the tasks, and other models never notice."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, cwd: Path, **environment: str) -> str:
+    """Standard output of a fresh interpreter that has the shim as an installed copy would have it."""
+    start = "import lm_eval_mdlm._autoload as a; a.install();"
+    run = subprocess.run(
+        [sys.executable, "-c", start + code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout
+
+
+RESOLVE = """
+from lm_eval.api.registry import get_model
+import lm_eval.models
+from lm_eval.tasks import TaskManager
+manager = TaskManager(include_defaults=False)
+print(get_model('dummy').__name__, 'mdlm' in manager.all_tasks or 'mdlm_reasoning' in manager.all_tasks)
+try:
+    print(get_model('mdlm').__name__)
+except Exception as error:
+    print('unknown')
+"""
+
+
+def test_model_and_tasks_are_known_from_any_directory_and_others_too(tmp_path):
+    assert python(RESOLVE, tmp_path).split() == ["DummyLM", "True", "MDLM"]
+
+
+def test_kill_switch_leaves_lm_eval_as_it_was(tmp_path):
+    assert python(RESOLVE, tmp_path, LM_EVAL_MDLM_AUTOLOAD="0").split() == ["DummyLM", "False", "unknown"]
+
+
+def test_console_script_works_with_the_shim_off(tmp_path):
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "lm_eval_mdlm",
+            "run",
+            "--model",
+            "mdlm",
+            "--model_args",
+            "pretrained=missing,k=0",
+            "--tasks",
+            "gsm8k_mdlm",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LM_EVAL_MDLM_AUTOLOAD": "0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "lm_eval_mdlm: error: k must be a whole number, at least 1, got 0" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_start_up_imports_nothing_that_python_has_not_loaded_anyway(tmp_path):
+    code = "import sys; print(*sorted(sys.modules))"
+    plain = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    ).stdout
+    added = set(python(code, tmp_path).split()) - set(plain.split())
+    assert added <= {"lm_eval_mdlm", "lm_eval_mdlm._autoload"}
+
+
+def test_shim_stays_away_where_the_harness_discovers_plugins_itself(tmp_path):
+    code = """
+import lm_eval.api.registry as registry
+registry.load_plugins = lambda: None
+import lm_eval.models
+print('mdlm' in registry.model_registry)
+"""
+    assert python(code, tmp_path).strip() == "False"
+
+
+def test_registering_twice_changes_nothing(tmp_path):
+    code = """
+import lm_eval_mdlm
+lm_eval_mdlm.register(); lm_eval_mdlm.register()
+from lm_eval.tasks import TaskManager
+first = TaskManager.__init__
+lm_eval_mdlm.register()
+print(TaskManager.__init__ is first)
+"""
+    assert python(code, tmp_path).strip() == "True"
+
+
+def test_users_own_task_of_the_same_name_wins(tmp_path):
+    (tmp_path / "mine.yaml").write_text("task: gsm8k_mdlm\ndataset_path: mine\n")
+    code = f"""
+from lm_eval.tasks import TaskManager
+print(TaskManager(include_path={str(tmp_path)!r}, include_defaults=False).task_index['gsm8k_mdlm'].yaml_path)
+"""
+    assert Path(python(code, tmp_path).strip()).name == "mine.yaml"
+
+
+def test_broken_registration_warns_and_lets_lm_eval_start(tmp_path):
+    code = """
+import warnings
+warnings.simplefilter('always')
+def broken(): raise RuntimeError('no')
+a.HOOKS['lm_eval.models'] = broken
+with warnings.catch_warnings(record=True) as caught:
+    import lm_eval.models
+print([str(w.message) for w in caught if 'could not register' in str(w.message)])
+"""
+    assert "could not register itself: RuntimeError('no')" in python(code, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    hatchling = pytest.importorskip("hatchling.builders.wheel", reason="the wheel is built with hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    (path,) = hatchling.WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    return zipfile.ZipFile(path)
+
+
+def test_wheel_carries_tasks_configs_and_shim(wheel):
+    names = set(wheel.namelist())
+    assert {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start"} <= names
+    for folder in ("tasks", "configs"):
+        ours = {
+            f"lm_eval_mdlm/{p.relative_to(ROOT)}" for p in (ROOT / folder).rglob("*") if p.suffix in (".yaml", ".md")
+        }
+        assert ours and ours <= names
+    assert not any(name.startswith("tests/") for name in names)
+
+
+def test_wheel_shim_line_runs(wheel, tmp_path):
+    line = wheel.read("lm_eval_mdlm_autoload.pth").decode().strip()
+    code = f"{line}; import sys; print([type(f).__name__ for f in sys.meta_path].count('Finder'))"
+    assert python(code, tmp_path).strip() == "1"
