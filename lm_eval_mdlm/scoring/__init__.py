@@ -1,0 +1,1 @@
+"""What the tasks in `tasks/` call: documents, answer extraction, and the execution of generated programs."""
