@@ -1,0 +1,63 @@
+"""Networks of a given shape with random weights, made on the device: what is timed needs no checkpoint."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from lm_eval_mdlm.backbones.attention import best_attention
+from lm_eval_mdlm.backbones.packed import PackedBackbone
+from lm_eval_mdlm.backbones.tokenizer import SpecialTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Sizes of a LLaDA-like network."""
+
+    hidden: int
+    layers: int
+    heads: int
+    ffn: int
+    vocab: int
+
+
+SHAPES = {
+    "llada-8b": Shape(hidden=4096, layers=32, heads=32, ffn=12288, vocab=126464),
+    "llada-head": Shape(hidden=256, layers=2, heads=4, ffn=512, vocab=126464),  # LLaDA's vocabulary, a small body
+    "small": Shape(hidden=256, layers=8, heads=8, ffn=768, vocab=8192),
+}
+
+
+def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBackbone:
+    """A backbone of this shape whose weights are small random numbers."""
+    config = LlamaConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        intermediate_size=shape.ffn,
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 5e5},
+        is_causal=False,
+        use_cache=False,
+        attn_implementation=best_attention(torch.device(device), dtype),
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            network = LlamaForCausalLM(config).eval().requires_grad_(False)
+        finally:
+            torch.set_default_dtype(default)
+    return PackedBackbone(
+        network,
+        family="random",
+        tokens=SpecialTokens(mask_token_id=shape.vocab - 1, end_token_ids=(shape.vocab - 2,), bos_token_id=None),
+        tokenizer=None,
+        shift=False,
+        float32_rope=True,
+        device=torch.device(device),
+        description={"family": "random", "shape": str(shape)},
+    )
