@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from .backbones.backbone import Backbone
 from .errors import UsageError
 
 
@@ -16,13 +15,6 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._renders_chat = False
-
-    @classmethod
-    def of(cls, backbone: Backbone, pretrained: str) -> "ChatTokenizer":
-        """The backbone's tokenizer; UsageError if the checkpoint came without one."""
-        if backbone.tokenizer is None:
-            raise UsageError(f"{pretrained} has no tokenizer, and text tasks need one; add its tokenizer files.")
-        return cls(backbone.tokenizer)
 
     def source(self, chat_template: bool | str) -> str | None:
         """The chat template's text; None if none is to be applied."""

@@ -61,7 +61,8 @@ class LoadingConfig:
             logger.warning("device=%s was asked for and there is no GPU: running on the CPU.", device)
             device = "cpu"
         names = ("pretrained", "revision", "dtype", "device_map", "mask_token_id")
-        return {**{name: getattr(self, name) for name in names}, "device": None if self.device_map else device}
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "device": None if self.device_map else device, "require_tokenizer": True}
 
     def without_fixed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """A request's options less those of this class, which may only repeat what the model was loaded with."""

@@ -48,7 +48,7 @@ class MDLM(LM):  # type: ignore[misc]
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
         self._device = self.backbone.device
         budget_of(self.backbone, self.loading.batch_size)
-        self._chat = ChatTokenizer.of(self.backbone, self.loading.pretrained)
+        self._chat = ChatTokenizer(self.backbone.tokenizer)
         self.tokenizer = self._chat.tokenizer
         self._effective: dict[str, dict[str, Any]] = {}
         self._totals: Counter[str] = Counter()

@@ -33,6 +33,7 @@ def load_backbone(
     device_map: str | Mapping[str, Any] | None = None,
     revision: str | None = None,
     mask_token_id: int | None = None,
+    require_tokenizer: bool = False,
 ) -> PackedBackbone:
     """Load a masked diffusion LM from a folder or the hub, without running any code of the checkpoint.
 
@@ -46,6 +47,7 @@ def load_backbone(
             module names to devices, as in transformers.
         revision: Branch, tag or commit of a hub id.
         mask_token_id: Overrides the checkpoint's own mask token.
+        require_tokenizer: Refuse a checkpoint without a tokenizer, before its weights are read.
 
     Raises:
         UsageError: For an option, a file or a weight that cannot be used; one line that names it.
@@ -56,6 +58,8 @@ def load_backbone(
     family = family_of(raw)
     architecture = family.architecture(raw)
     tokenizer = load_tokenizer(checkpoint.folder, family)
+    if tokenizer is None and require_tokenizer:
+        raise UsageError(f"{pretrained} must have a tokenizer for text tasks, got none; add its tokenizer files.")
     tokens = special_tokens(
         raw,
         tokenizer,

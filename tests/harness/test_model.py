@@ -11,6 +11,7 @@ from lm_eval_mdlm.model import MDLM
 from lm_eval_mdlm.task import CountedText
 from tests.harness.conftest import QUESTIONS
 from tests.harness.running import evaluate, outcomes
+from tests.tiny import make_checkpoint
 
 
 MED = {"sampler": "med", "entropy_threshold": 1.0}
@@ -181,6 +182,13 @@ def test_bad_model_args_are_refused_before_anything_is_loaded(checkpoint, monkey
     with pytest.raises(UsageError, match=message) as caught:
         MDLM(**{"pretrained": checkpoint, **options})
     assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_without_tokenizer_is_refused_before_its_weights_are_read(tmp_path, monkeypatch):
+    bare = make_checkpoint(tmp_path / "bare", "llada", tokenizer=False)
+    monkeypatch.setattr("lm_eval_mdlm.backbones.load._load_network", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(UsageError, match="must have a tokenizer for text tasks, got none"):
+        MDLM(str(bare), device="cpu")
 
 
 @pytest.mark.parametrize(
