@@ -142,6 +142,6 @@ class ConfidenceFactor(UnmaskPolicy):
         confidence = candidates.confidence.double().masked_fill(~candidates.eligible, -torch.inf)
         descending, order = confidence.sort(dim=-1, descending=True, stable=True)
         n = torch.arange(1, confidence.shape[-1] + 1, device=confidence.device)
-        # Both factors grow along the order, so the positions within the bound are a prefix, and it ends at the largest n.
+        # Both factors grow along the order, so what is within the bound is a prefix that ends at the largest n.
         within = ((n + 1) * (1 - descending) < self.factor) | (n == 1)
         return torch.zeros_like(candidates.eligible).scatter(-1, order, within) & candidates.eligible

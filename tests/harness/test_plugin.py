@@ -143,6 +143,14 @@ def test_wheel_carries_tasks_configs_and_shim(wheel):
     assert not any(name.startswith("tests/") for name in names)
 
 
+def test_editable_install_copies_nothing_but_the_shim(tmp_path):
+    hatchling = pytest.importorskip("hatchling.builders.wheel", reason="the wheel is built with hatchling")
+    (path,) = hatchling.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
+    names = {name for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
+    shim = {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start"}
+    assert shim <= names and all(name.endswith(".pth") for name in names - shim)
+
+
 def test_wheel_shim_line_runs(wheel, tmp_path):
     line = wheel.read("lm_eval_mdlm_autoload.pth").decode().strip()
     code = f"{line}; import sys; print([type(f).__name__ for f in sys.meta_path].count('Finder'))"
