@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from .family import BIDIRECTIONAL, Architecture, Family
+from .family import Architecture, Family
 from .raw_config import RawConfig
 
 
@@ -59,7 +59,6 @@ class Dream(Family):
             max_position_embeddings=raw.integer("max_position_embeddings"),
             tie_word_embeddings=raw.flag("tie_word_embeddings", False),
             use_sliding_window=False,
-            **BIDIRECTIONAL,
         )
         return Architecture(network=Qwen2ForCausalLM, config=config)
 

@@ -11,15 +11,6 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from .raw_config import RawConfig
 
 
-BIDIRECTIONAL: Mapping[str, Any] = {
-    "is_causal": False,
-    "use_cache": False,
-    # Padding ids blank a row of the embedding, and here the padding token is also the end of text.
-    "pad_token_id": None,
-}
-"""Config entries that every native network of this package gets."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The native network that a checkpoint is loaded into."""

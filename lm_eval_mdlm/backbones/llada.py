@@ -11,7 +11,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from .family import BIDIRECTIONAL, Architecture, Family
+from .family import Architecture, Family
 from .raw_config import RawConfig
 
 
@@ -100,7 +100,7 @@ class LLaDA(Family):
         biased = raw.flag("include_qkv_bias", False)
         return Architecture(
             network=Qwen2ForCausalLM if biased else LlamaForCausalLM,
-            config=(Qwen2Config if biased else LlamaConfig)(**options, **BIDIRECTIONAL),
+            config=(Qwen2Config if biased else LlamaConfig)(**options),
             key_mapping=KEY_MAPPING,
             float32_rope=raw.flag("rope_full_precision", True),
         )

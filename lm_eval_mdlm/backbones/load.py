@@ -13,6 +13,7 @@ from .attention import best_attention
 from .checkpoint import Checkpoint
 from .families import family_of
 from .family import Architecture
+from .fingerprint import fingerprint
 from .invariance import stabilise
 from .packed import PackedBackbone
 from .placement import Placement
@@ -86,6 +87,7 @@ def load_backbone(
             "network": architecture.network.__name__,
             "pretrained": pretrained,
             "commit_hash": checkpoint.commit_hash,
+            "fingerprint": fingerprint(checkpoint.folder),
             "dtype": str(placement.dtype).removeprefix("torch."),
             "device": str(placement.device),
             "device_map": None if device_map is None else str(device_map),

@@ -82,7 +82,7 @@ def stored_weights(folder: Path) -> list[StoredWeight]:
     Raises:
         UsageError: For no weights, a broken index, a missing shard, or a file that is cut short or damaged.
     """
-    files = _weight_files(folder)
+    files = weight_files(folder)
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         raise UsageError(
@@ -95,12 +95,13 @@ def stored_weights(folder: Path) -> list[StoredWeight]:
 def has_weights(folder: Path) -> bool:
     """Whether all weight files are there, whole or not."""
     try:
-        return all(file.is_file() for file in _weight_files(folder))
+        return all(file.is_file() for file in weight_files(folder))
     except UsageError:
         return False
 
 
-def _weight_files(folder: Path) -> Sequence[Path]:
+def weight_files(folder: Path) -> Sequence[Path]:
+    """The single file or all shards; UsageError without weights or with a broken index."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.exists():
         return [single]
