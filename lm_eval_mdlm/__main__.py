@@ -1,14 +1,22 @@
-"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: the lm_eval command line with `mdlm` registered.
+"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: lm_eval's command line with `mdlm` registered, and `finetune` beside it.
 
 Does by hand what the start-up shim does, for environments where that is turned off.
 """
+
+import sys
 
 from .errors import print_usage_errors_in_one_line
 
 
 def main() -> None:
-    """Run lm_eval's own command line."""
+    """Run the training command, or else lm_eval's own command line."""
     print_usage_errors_in_one_line()
+    if sys.argv[1:2] == ["finetune"]:
+        from .training.__main__ import main as finetune
+
+        finetune(sys.argv[2:])
+        return
+
     from . import register
 
     register()

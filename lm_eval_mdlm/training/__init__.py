@@ -1,0 +1,1 @@
+"""Fine-tunes and trains masked diffusion language models with the LLaDA objective."""

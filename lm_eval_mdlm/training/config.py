@@ -1,0 +1,126 @@
+"""Options of a training run: one dataclass, from which the command line is built."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+
+def option(help_text: str, default: Any = dataclasses.MISSING, **limits: Any) -> Any:
+    """A dataclass field with its help; limits: `least`, `most`, `choices`."""
+    return dataclasses.field(default=default, metadata={"help": help_text, **limits})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that decides what a run computes, and a few things that do not (RUN_ONLY)."""
+
+    data: str = option('JSON Lines; "prompt" and "response", or "prompt", "solution" and "answer", on each line')
+    out: str = option("folder for the checkpoint; must not exist or be empty, except with --resume")
+    pretrained: str | None = option("checkpoint to fine-tune: a folder or hub id", None)
+    from_scratch: str | None = option("folder with config.json and tokenizer; weights are drawn at random", None)
+    revision: str | None = option("branch, tag or commit of a hub id", None)
+    validation: str | None = option("like --data, for the evaluation loss", None)
+    template: str = option(
+        "layout of responses with an answer, as in the tasks (JSON)",
+        '[{"reasoning": 246}, {"text": "\\nThe answer is \\\\boxed{"}, {"answer": 10}]',
+    )
+    free_share: float = option(
+        "share of these that are laid out freely: no filling, all maskable", 0.3, least=0, most=1
+    )
+    end_padding: int = option("a free response is followed by 1 to this many end-of-text tokens", 16, least=1)
+    steps: int = option("optimiser steps", 1000, least=1)
+    batch_size: int = option("rows per step, over all devices", 32, least=1)
+    device_batch_size: int | None = option("rows per pass and device; all of a device's rows if unset", None, least=1)
+    learning_rate: float = option("peak learning rate of AdamW", 1e-5, least=0)
+    warmup_steps: int = option("steps of linear warm-up", 50, least=0)
+    decay_share: float = option("last part of the run in which the rate falls to 1 percent", 0.4, least=0, most=1)
+    weight_decay: float = option("decoupled weight decay", 0.01, least=0)
+    beta2: float = option("second-moment decay of AdamW", 0.98, least=0, most=1)
+    max_grad_norm: float = option("gradients are clipped to this norm", 1.0, least=0)
+    average_decay: float = option(
+        "save an exponential average of the weights with this decay; 0 is off", 0.0, least=0, most=1
+    )
+    lora_rank: int = option("rank of LoRA adapters, merged on saving; 0 trains all weights", 0, least=0)
+    lora_alpha: float = option("scale of LoRA: alpha / rank", 16.0, least=0)
+    weights_dtype: str = option("dtype of weights in training", "float32", choices=("float32", "bfloat16"))
+    precision: str = option("arithmetic of the passes", "bfloat16", choices=("float32", "bfloat16"))
+    save_dtype: str = option("dtype of the saved weights", "bfloat16", choices=("float32", "bfloat16"))
+    gradient_checkpointing: bool = option("recompute activations: less memory, a third more time", False)
+    compile: bool = option("compile the network; every batch is then padded to one length", False)
+    seed: int = option("decides weights, order, layouts and masks", 0, least=0)
+    log_every: int = option("steps between log lines", 50, least=1)
+    evaluate_every: int = option("steps between evaluation losses, with --validation", 500, least=1)
+    save_every: int = option("steps between resumable checkpoints in OUT/checkpoints; 0 is none", 500, least=0)
+    workers: int = option("processes that prepare batches", 2, least=0)
+    cpu: bool = option("run on the CPU even if there is a GPU", False)
+    resume: bool = option("go on from the last checkpoint in OUT; all other options as before", False)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if (self.pretrained is None) == (self.from_scratch is None):
+            raise UsageError("give either --pretrained (fine-tune) or --from-scratch (new weights), not both.")
+
+    def record(self) -> dict[str, Any]:
+        """The options that decide what is computed, as plain values."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUN_ONLY}
+
+    def write(self, path: Path) -> None:
+        """Keep the record for a later --resume."""
+        path.write_text(json.dumps(self.record(), indent=2) + "\n")
+
+    def check_same(self, path: Path) -> None:
+        """UsageError if the run recorded in `path` had other options."""
+        before = json.loads(path.read_text())
+        for name, value in self.record().items():
+            if before.get(name) != value:
+                raise UsageError(
+                    f"--resume: --{name.replace('_', '-')} is {value!r}, the run in {path.parent} had "
+                    f"{before.get(name)!r}; give the same, or another --out."
+                )
+
+
+RUN_ONLY = ("out", "resume", "workers", "cpu", "log_every", "evaluate_every", "save_every", "device_batch_size")
+"""Options that may change on --resume."""
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    flag, limits = f"--{field.name.replace('_', '-')}", field.metadata
+    if value is None:
+        return
+    if "least" in limits and value < limits["least"]:
+        raise UsageError(f"{flag} must be at least {limits['least']}, got {value}.")
+    if "most" in limits and value > limits["most"]:
+        raise UsageError(f"{flag} must be at most {limits['most']}, got {value}.")
+    if "choices" in limits and value not in limits["choices"]:
+        raise UsageError(f"{flag} must be one of {', '.join(limits['choices'])}, got {value!r}.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one flag per field."""
+    made = argparse.ArgumentParser(
+        prog="lm-eval-mdlm finetune",
+        description="Train or fine-tune a masked diffusion language model with the LLaDA objective.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for field in dataclasses.fields(TrainingConfig):
+        flag, help_text = f"--{field.name.replace('_', '-')}", field.metadata["help"].replace("%", "%%")
+        if field.type in (bool, "bool"):
+            made.add_argument(flag, action="store_true", help=help_text)
+            continue
+        kind = next(k for k in (int, float, str) if k.__name__ in str(field.type))
+        required = field.default is dataclasses.MISSING
+        more = {"required": True} if required else {"default": field.default}
+        made.add_argument(flag, type=kind, choices=field.metadata.get("choices"), help=help_text, **more)
+    return made
+
+
+def from_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
+    """The options of a command line; UsageError for a value out of range."""
+    return TrainingConfig(**vars(parser().parse_args(arguments)))

@@ -1,0 +1,62 @@
+"""Reads training files: JSON Lines, one example each, refused with its line number where it is malformed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+
+KINDS = ({"prompt", "response"}, {"prompt", "solution", "answer"})
+EXPECTED = 'an object with the strings "prompt" and "response", or "prompt", "solution" and "answer"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One training example. `answer` is None where the response is one piece, without a separate answer."""
+
+    prompt: str
+    solution: str
+    """The reasoning, or the whole response where `answer` is None."""
+    answer: str | None
+    line: int
+    """Line of the file, counted from 1; for messages."""
+
+
+def parse_line(text: str, *, path: Path, line: int) -> Example:
+    """The example of one line; other keys than the expected ones are ignored.
+
+    Raises:
+        UsageError: not JSON, not an object, a key missing, a value that is no string, or an empty response.
+    """
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, line {line}: not valid JSON ({error.msg}); expected {EXPECTED}.") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{path}, line {line}: expected {EXPECTED}, got {type(record).__name__}.")
+    kind = next((kind for kind in KINDS if kind <= record.keys()), None)
+    if kind is None:
+        raise UsageError(f"{path}, line {line}: expected {EXPECTED}, got the keys {sorted(record)}.")
+    for key in sorted(kind):
+        if not isinstance(record[key], str):
+            raise UsageError(f"{path}, line {line}: {key!r} must be a string, got {record[key]!r}.")
+        if key != "prompt" and not record[key].strip():
+            raise UsageError(f"{path}, line {line}: {key!r} is empty; remove the line or fill it.")
+    solution = record["response"] if "response" in kind else record["solution"]
+    return Example(prompt=record["prompt"], solution=solution, answer=record.get("answer"), line=line)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """All examples of a file; blank lines are skipped.
+
+    Raises:
+        UsageError: no such file, no example in it, or a malformed line.
+    """
+    if not path.is_file():
+        raise UsageError(f"the training file {path} does not exist; give a JSON Lines file.")
+    with path.open(encoding="utf-8") as file:
+        examples = [parse_line(text, path=path, line=i) for i, text in enumerate(file, start=1) if text.strip()]
+    if not examples:
+        raise UsageError(f"the training file {path} holds no example; expected on each line {EXPECTED}.")
+    return examples
