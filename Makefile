@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint check demo clean
+.PHONY: setup test lint check demo train-demo clean
 
 setup: $(STAMP)
 
@@ -25,8 +25,23 @@ lint: $(STAMP)
 
 check: lint test
 
+# Threads that wait without spinning: far faster where others use the cores too.
+demo: export OMP_WAIT_POLICY := PASSIVE
+demo: export HF_HUB_OFFLINE := 1
 demo: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m lm_eval_mdlm.demo
+	$(BIN)/python -m lm_eval_mdlm.demo.compare
+	$(BIN)/lm_eval --model mdlm --model_args pretrained=demo,sampler=med,exit_threshold=0.1,device=cpu \
+	  --tasks mdlm_demo --limit 8 --batch_size 8 --log_samples --output_path demo_output
+
+# What made lm_eval_mdlm/demo/checkpoint, into build/demo/checkpoint; wants a GPU.
+DEMO_STEPS ?= 7100
+train-demo: $(STAMP)
+	$(BIN)/python -m lm_eval_mdlm.demo.prepare build/demo --seed 1 --num-train 300000
+	$(BIN)/lm-eval-mdlm finetune --data build/demo/train.jsonl --validation build/demo/validation.jsonl \
+	  --from-scratch build/demo/start --out build/demo/checkpoint \
+	  --template '[{"reasoning": 104}, {"text": "\nThe answer is "}, {"answer": 4}]' --free-share 0.25 --end-padding 4 \
+	  --batch-size 256 --steps $(DEMO_STEPS) --learning-rate 2e-3 --warmup-steps 300 --decay-share 0.4 \
+	  --weight-decay 0.05 --average-decay 0.998 --compile --workers 13 --save-every 0 --seed 0
 
 clean:
 	rm -rf $(VENV) build dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -21,7 +21,7 @@ class LoadingConfig:
     """Options of a run that no single request can change. Every field is a key of `--model_args`."""
 
     pretrained: str
-    """A directory or a hub id."""
+    """A directory, a hub id, or `demo` for the packaged checkpoint."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     dtype: str = "auto"

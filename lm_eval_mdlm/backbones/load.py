@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from ..demo import checkpoint_dir
 from ..errors import UsageError
 from .attention import best_attention
 from .checkpoint import Checkpoint
@@ -23,6 +24,7 @@ from .tokenizer import load_tokenizer, special_tokens
 from .weights import check_weights, expected_weights, refuse_differences
 
 
+DEMO = "demo"
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +43,7 @@ def load_backbone(
     Everything that can be wrong with a checkpoint is looked for before its weights are downloaded or read.
 
     Args:
-        pretrained: A folder with config.json and safetensors, or a hub id.
+        pretrained: A folder with config.json and safetensors, a hub id, or `demo` for the packaged checkpoint.
         dtype: bfloat16, float16, float32, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: Such as `cuda:1` or `cpu`; a GPU if there is one, if unset.
         device_map: Instead of `device`, spreads the network over devices, memory and disk: `auto`, or a mapping from
@@ -54,7 +56,7 @@ def load_backbone(
         UsageError: For an option, a file or a weight that cannot be used; one line that names it.
     """
     placement = Placement.of(dtype=dtype, device=device, device_map=device_map)
-    checkpoint = Checkpoint.open(pretrained, revision)
+    checkpoint = Checkpoint.open(str(checkpoint_dir()) if pretrained == DEMO else pretrained, revision)
     raw = RawConfig.read(checkpoint.folder)
     family = family_of(raw)
     architecture = family.architecture(raw)

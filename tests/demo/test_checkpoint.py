@@ -1,0 +1,57 @@
+"""The packaged checkpoint reasons, and its tasks run under the harness."""
+
+import json
+
+import pytest
+
+from lm_eval_mdlm import TASKS_DIR, load_backbone
+from lm_eval_mdlm.demo import checkpoint_dir, problems_file
+from lm_eval_mdlm.demo.compare import EXIT_THRESHOLD, MED, compare, decode_all, read_problems
+from tests.harness.running import evaluate
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("demo", device="cpu")
+
+
+def test_checkpoint_is_small_and_loads_by_its_name(backbone):
+    assert (checkpoint_dir() / "model.safetensors").stat().st_size <= 16 * 2**20
+    assert backbone.family == "LLaDA" and backbone.tokenizer is not None
+
+
+@pytest.mark.parametrize("kind", ["word_problems", "puzzles"])
+def test_at_least_500_different_test_problems_are_packaged(kind):
+    rows = [json.loads(line) for line in problems_file(kind).read_text().splitlines()]
+    assert len({row["prompt"] for row in rows}) == len(rows) >= 500
+
+
+def test_packaged_texts_survive_the_tokenizer(backbone):
+    for problem in read_problems(50):
+        for text in (problem["prompt"], problem["solution"]):
+            ids = backbone.tokenizer.encode(text)
+            assert backbone.tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_checkpoint_reasons_and_exits_early(backbone):
+    # Few problems: what is bound here is far from the measured means (README), not at them.
+    problems = read_problems(6)
+    med = decode_all(backbone, problems, "MED", **MED)
+    exited = decode_all(backbone, problems, "MED + exit", **MED, exit_threshold=EXIT_THRESHOLD)
+    assert med.accuracy >= 0.5 and exited.accuracy >= 0.5
+    assert med.nfe <= 108 / 2 and exited.nfe <= 0.85 * med.nfe
+
+
+def test_comparison_gives_fixed_k_the_passes_that_med_needs(backbone, capsys):
+    med, exited, fixed, single = compare(backbone, read_problems(1))
+    assert (fixed.nfe, single.nfe) == (med.nfe, 108)
+    assert exited.nfe < med.nfe
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.parametrize(("task", "nfe"), [("mdlm_demo", 108), ("mdlm_demo_plain", 116), ("mdlm_demo_puzzle", 12)])
+def test_tasks_run_under_the_harness(task, nfe):
+    options = {"gen_length": None, "block_length": None, "k": 4, "run_limit": 2}
+    results = evaluate("demo", TASKS_DIR, [task], **options)["results"][task]
+    assert results["nfe,none"] == nfe / 4
+    assert results["acc,none"] in (0.0, 0.5, 1.0)
