@@ -28,6 +28,10 @@ class Statistics:
         """Join consecutive parts into one record."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
+    def first(self, num_rows: int) -> "Statistics":
+        """The leading rows."""
+        return Statistics(*(getattr(self, name)[:num_rows] for name in self.__dataclass_fields__))
+
     def to(self, device: torch.device | str) -> "Statistics":
         """Move to a device with a single transfer, hence a single synchronisation."""
         # Ids are exact in float64 up to 2**53, float32 values always.
@@ -47,5 +51,7 @@ def statistics(logits: Logits) -> Statistics:
     logits = logits.float()
     probabilities = logits.softmax(dim=-1)
     best, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
-    entropy = torch.special.entr(probabilities).sum(dim=-1)  # entr(0) = 0, so no epsilon
+    # entr(0) = 0, so no epsilon. The order of a sum depends on the shape and the alignment of what is summed; in
+    # float64 that stays far below what float32 keeps, so a row's entropy does not depend on its company.
+    entropy = torch.special.entr(probabilities).sum(dim=-1, dtype=torch.float64).float()
     return Statistics(entropy, best, best - second, logits.argmax(dim=-1))
