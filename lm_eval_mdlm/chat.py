@@ -15,35 +15,47 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._renders_chat = False
+        self._source: str | None = None
 
     def source(self, chat_template: bool | str) -> str | None:
-        """The chat template's text; None if none is to be applied."""
+        """The text of the chat template that `render` is to use; None if none is to be applied.
+
+        Raises:
+            UsageError: If the tokenizer has no chat template, or none of the name asked for.
+        """
         if chat_template is False or chat_template is None:
             return None
+        known = self.tokenizer.chat_template
+        name = chat_template if isinstance(chat_template, str) else "default"
+        if isinstance(known, dict) and name in known:
+            self._source = known[name]
+        elif isinstance(known, str) and chat_template is True:
+            self._source = known
+        else:
+            names = ", ".join(known) if isinstance(known, dict) else "one without a name" if known else "none"
+            raise UsageError(f"--apply_chat_template: the tokenizer has no chat template {name!r}; it has {names}.")
         self._renders_chat = True
-        name = chat_template if isinstance(chat_template, str) else None
-        try:
-            source: str = self.tokenizer.get_chat_template(name)
-        except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"--apply_chat_template: the tokenizer has no such chat template ({reason}).") from None
-        return source
+        return self._source
 
     def render(self, chat_history: list[dict[str, str]], add_generation_prompt: bool) -> str:
         """The conversation as text; a last assistant message is left open if no generation prompt is to follow."""
         from jinja2 import TemplateError
 
-        self._renders_chat = True
+        source = self._source or self.source(True)
         try:
             text: str = self.tokenizer.apply_chat_template(
                 chat_history,
+                chat_template=source,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,
             )
         except (TemplateError, ValueError) as error:
             roles = ", ".join(message["role"] for message in chat_history)
-            raise UsageError(f"--apply_chat_template: the chat template refuses the roles {roles} ({error}).") from None
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"--apply_chat_template: the chat template refuses the roles {roles} ({reason})."
+            ) from None
         return text
 
     def encode(self, context: str, add_bos_token: bool | None) -> list[int]:

@@ -1,6 +1,7 @@
 """Decoding options as the user writes them, checked once at the border."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,17 +121,27 @@ class DecodingConfig:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in own}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
         template = self.template
+        if template and self.gen_length:
+            template = template.resized(self.gen_length)
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
         return {"sampler": self.sampler, **describe(self.policy()), **plain}
 
 
-def _template(name: str, value: Any) -> Template:
+def _template(name: str, value: Any) -> Template | None:
+    if value in ("null", "none", "None"):  # how a command line takes a task's template away
+        return None
     return value if isinstance(value, Template) else Template.parse(value)
 
 
 def _at_least(minimum: int) -> Callable[[str, Any], int]:
     return lambda name, value: values.integer(name, value, minimum)
+
+
+def _finite(name: str, value: Any) -> float:
+    if values.number(name, value) == math.inf:
+        raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
+    return values.number(name, value)
 
 
 def _probability(name: str, value: Any) -> float:
@@ -152,9 +163,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "template": _template,
     "exit_threshold": values.number,
     "stop_when_settled": values.flag,
-    "temperature": values.number,
+    "temperature": _finite,
     "seed": _at_least(-(2**63)),
-    "cfg_scale": values.number,
+    "cfg_scale": _finite,
     "suppress_tokens": values.tokens,
     "until": values.texts,
     "add_bos_token": values.flag,

@@ -59,8 +59,15 @@ def generate(
     if not len(prompts):
         raise UsageError("prompts must hold at least one prompt, got none.")
     config = DecodingConfig.from_options(options)
-    plans = [plan_row(backbone, prompt_ids, config) for prompt_ids in prompts]
+    plans = [plan_row(backbone, _token_ids(prompt), config) for prompt in prompts]
     return run(backbone, plans, batch_size=batch_size, progress=progress, record_steps=record_steps)
+
+
+def _token_ids(prompt: Any) -> list[int]:
+    ids = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    if not isinstance(ids, (list, tuple)) or not all(isinstance(token, int) for token in ids):
+        raise UsageError(f"each prompt must be a list of token ids, got {prompt!r:.60}; encode it with the tokenizer.")
+    return list(ids)
 
 
 def run(

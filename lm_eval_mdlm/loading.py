@@ -11,6 +11,7 @@ import torch
 from . import values
 from .config import DecodingConfig
 from .errors import UsageError
+from .requests import LENGTH_NAMES
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -90,6 +91,8 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     for name in options:
         if name not in _CHECKS and name not in decoding:
             known = [*_CHECKS, *sorted(decoding)]
+            if name in LENGTH_NAMES:
+                raise UsageError(f"{name} is the tasks' name for gen_length; write gen_length in --model_args.")
             raise UsageError(f"unknown option {name!r}.{values.closest(name, known)} Known: {', '.join(known)}.")
     return (
         {name: value for name, value in options.items() if name in _CHECKS},

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lm_eval.models  # noqa: F401  first: the built-in models load only into an empty registry
 import torch
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
@@ -124,7 +125,7 @@ class MDLM(LM):  # type: ignore[misc]
             context, raw = request.args
             config = self._config_of(raw)
             self._effective[str(request.task_name)] = config.effective()
-            repeat = seen[id(request)]
+            repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
             self._check_cache_holds_one(config, raw, repeat)
             plans.append(plan_row(self.backbone, self._chat.encode(context, config.add_bos_token), config, repeat))
             seen[id(request)] += 1
@@ -137,6 +138,9 @@ class MDLM(LM):  # type: ignore[misc]
             ours, theirs = getattr(self.config, name), getattr(config, name)
             if name in self._given and ours != theirs:
                 self._say_once(f"{name}: the task's or --gen_kwargs' value {theirs!r} replaces model_args' {ours!r}.")
+        unused = generation_kwargs.get("temperature")
+        if unused and not config.temperature:
+            self._say_once(f"temperature={unused} has no effect with do_sample=False; add do_sample=true to sample.")
         if generation_kwargs.get("do_sample") and not config.temperature:
             raise UsageError("do_sample=True needs a temperature above 0, got 0; set temperature, or do_sample=False.")
         return config
@@ -155,10 +159,12 @@ class MDLM(LM):  # type: ignore[misc]
             )
 
     def _check_cache_holds_one(self, config: DecodingConfig, raw: Mapping[str, Any], repeat: int) -> None:
-        if repeat and config.temperature and not raw.get("do_sample") and self.cache_hook.dbdict is not None:
+        draws = config.temperature > 0 or config.policy().needs_noise
+        if repeat and draws and not raw.get("do_sample") and self.cache_hook.dbdict is not None:
+            way_out = "add do_sample=true to --gen_kwargs, or " if config.temperature else ""
             raise UsageError(
-                "--use_cache keeps one text per request and would repeat it for all samples of a document; add "
-                "do_sample=true to --gen_kwargs, or leave --use_cache out."
+                f"--use_cache keeps one text per request and would repeat it for all samples of a document; {way_out}"
+                f"leave --use_cache out."
             )
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:

@@ -35,13 +35,11 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
             f"prompt token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; is the tokenizer the "
             f"checkpoint's own?"
         )
+    _check_room(backbone, config)
     region = _region(backbone, config)
     room = _longest_canvas(backbone, config) - len(region.token_ids)
     if room < 1:
-        raise UsageError(
-            f"the region of {len(region.token_ids)} tokens leaves no room for a prompt in max_length="
-            f"{_longest_canvas(backbone, config)}; lower gen_length."
-        )
+        raise _no_room(len(region.token_ids), backbone, config)
     policy = config.policy()
     masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
     policy.check_blocks(len(split_into_blocks(masked, config.block_length)))
@@ -69,6 +67,21 @@ def _longest_canvas(backbone: Backbone, config: DecodingConfig) -> int:
             f"leave it out."
         )
     return config.max_length or backbone.max_length
+
+
+def _no_room(length: int, backbone: Backbone, config: DecodingConfig) -> UsageError:
+    return UsageError(
+        f"the region of {length} tokens leaves no room for a prompt in max_length="
+        f"{_longest_canvas(backbone, config)}; lower gen_length."
+    )
+
+
+def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
+    """Before a region is built, which for a mistyped length would fill the memory."""
+    template = config.resolved_template()
+    masks = template.gen_length if template else config.gen_length or DEFAULT_GEN_LENGTH
+    if masks >= _longest_canvas(backbone, config):
+        raise _no_room(masks, backbone, config)
 
 
 def _needed(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import UsageError
+from .values import flag
 
 
 LENGTH_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -41,6 +42,6 @@ def options_of_request(generation_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if lengths and options.get("gen_length") is None:
         options["gen_length"] = lengths[0]
     do_sample = options.pop("do_sample", None)
-    if do_sample is False:
+    if do_sample is not None and not flag("do_sample", do_sample):
         options["temperature"] = 0.0
     return options

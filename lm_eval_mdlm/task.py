@@ -4,6 +4,7 @@ lm_eval has no channel for numbers beside a generated text, so the text carries 
 and with it `--use_cache`, and that a task reads back from its raw responses, whatever its filters made of them.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,13 @@ def add_stats(cls: type) -> type:
     def build_all_requests(self: Any, *, limit: Any = None, samples: Any = None, **kwargs: Any) -> None:
         _check_every_rank_has_a_doc(self, limit, samples, kwargs.get("world_size", 1))
         original["build_all_requests"](self, limit=limit, samples=samples, **kwargs)
+        if kwargs.get("cache_requests") and self.OUTPUT_TYPE == "generate_until":
+            # lm_eval's key of --cache_requests does not hold generation_kwargs: those of the cached run would act.
+            for instance in self.instances:
+                context, _, *more = instance.arguments
+                instance.arguments = (context, copy.deepcopy(self.config.generation_kwargs), *more)
+        if type(self).process_results is not vars(cls)["process_results"]:
+            add_stats(type(self))  # a class that scores by itself, and perhaps without asking its parent
 
     def apply_filters(self: Any) -> Any:
         # A process with fewer documents repeats its last request so that all have as many; those answers were added

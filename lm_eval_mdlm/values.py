@@ -10,6 +10,8 @@ from .errors import UsageError
 
 def integer(name: str, value: Any, minimum: int) -> int:
     """A whole number, also written `4.0` or `"4"`; UsageError otherwise or below the minimum."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+        return value  # as it is: a float would round it from 2**53 on
     number = _parsed(value)
     if number is None or not number.is_integer() or number < minimum:
         raise UsageError(
@@ -62,7 +64,7 @@ def tokens(name: str, value: Any) -> tuple[int | str, ...]:
     several = value.split() if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(token, bool) or not isinstance(token, (int, str)) for token in several):
         raise UsageError(f"{name} must hold token ids or token strings, got {value!r}.")
-    return tuple(int(token) if str(token).isdigit() else token for token in several)
+    return tuple(int(token) if str(token).isdecimal() else token for token in several)
 
 
 def _parsed(value: Any) -> float | None:
@@ -70,5 +72,5 @@ def _parsed(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -126,3 +126,20 @@ def test_harness_names_become_options():
 def test_autoregressive_options_with_an_effect_are_refused():
     with pytest.raises(UsageError, match="top_p=0.95 is not available"):
         options_of_request({"top_p": 0.95})
+
+
+@pytest.mark.parametrize("seed", [2**53 + 1, -(2**62) - 1])
+def test_large_seeds_are_not_rounded(seed):
+    assert config(seed=seed).seed == seed
+
+
+@pytest.mark.parametrize("text", ["null", "none", "None"])
+def test_template_can_be_taken_away_on_a_command_line(text):
+    base = config(template=[{"answer": 2}])
+    assert DecodingConfig.from_options({"template": text}, base).template is None
+
+
+def test_do_sample_must_be_a_flag():
+    assert options_of_request({"do_sample": 0, "temperature": 0.7}) == {"temperature": 0.0}
+    with pytest.raises(UsageError, match="do_sample must be True or False, got 'maybe'"):
+        options_of_request({"do_sample": "maybe"})

@@ -113,6 +113,17 @@ def test_effective_options_and_versions_are_recorded(checkpoint, tasks):
     json.dumps(record)
 
 
+def test_temperature_that_do_sample_switches_off_is_said(checkpoint, tasks, caplog):
+    with caplog.at_level(logging.WARNING, logger="lm_eval.mdlm"):
+        evaluate(checkpoint, tasks, ["pens"], run_limit=1, gen_kwargs={"temperature": 0.7})
+    assert "temperature=0.7 has no effect with do_sample=False" in caplog.text
+
+
+def test_chat_template_of_an_unknown_name_is_refused(checkpoint):
+    with pytest.raises(UsageError, match="no chat template 'foo'; it has one without a name"):
+        MDLM(checkpoint, device="cpu").chat_template("foo")
+
+
 def test_sampling_repeats_differ_and_are_repeatable(checkpoint, tasks):
     from lm_eval.api.instance import Instance
 
@@ -172,6 +183,7 @@ def test_loglikelihood_says_what_to_do_instead(checkpoint):
         ({"samplr": "med"}, "unknown option 'samplr'. Did you mean 'sampler'"),
         ({"pretrained": None}, "pretrained must name a checkpoint"),
         ({"dtype": "int8"}, "dtype must be one of"),
+        ({"max_gen_toks": 8}, "write gen_length in --model_args"),
         ({"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
         ({"k": 0}, "k must be a whole number, at least 1, got 0"),
         ({"sampler": "med", "entropy_threshold": float("nan")}, "entropy_threshold must be a number"),

@@ -1,0 +1,148 @@
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+from lm_eval.api.instance import Instance
+from tokenizers.processors import TemplateProcessing
+
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.model import MDLM
+from tests.harness.running import evaluate
+
+
+MED = {"sampler": "med", "entropy_threshold": 1.0}
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> MDLM:
+    return MDLM(checkpoint, device="cpu", gen_length=12, temperature=5.0)
+
+
+@pytest.fixture(scope="module")
+def more_tasks(tasks, tmp_path_factory) -> str:
+    """`pens` three times per document, with a prefix of the answer, and as a class that scores by itself."""
+    folder = tmp_path_factory.mktemp("more")
+    pens = yaml.safe_load(Path(tasks, "pens.yaml").read_text())
+    for name, more in {
+        "pens_thrice": {"repeats": 3, "generation_kwargs": {"until": []}},
+        "pens_prefix": {"gen_prefix": "She has"},
+    }.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**pens, "task": name, **more}))
+    (folder / "own.py").write_text(
+        "from lm_eval_mdlm.task import ConfigurableTask\n"
+        "class Own(ConfigurableTask):\n"
+        "    def __init__(self, config=None, **kwargs):\n"
+        "        super().__init__(config={k: v for k, v in config.items() if k != 'class'}, **kwargs)\n"
+        "    def process_results(self, doc, results):\n"
+        "        return {'exact_match': 0.5}\n"
+    )
+    text = yaml.safe_dump({**pens, "task": "pens_own"})
+    (folder / "pens_own.yaml").write_text(text + "class: !function own.Own\n")
+    return str(folder)
+
+
+def request(repeats: int = 1, **generation_kwargs) -> Instance:
+    arguments = ("Question: 1+1?", {"until": [], **generation_kwargs})
+    return Instance("generate_until", {}, arguments, 0, ("pens", 0, repeats))
+
+
+def test_padding_of_a_process_repeats_the_samples_it_pads(model):
+    # The harness appends `[last] * repeats` to the requests of a process that has fewer.
+    one, two = request(), request(repeats=2)
+    assert len(set(model.generate_until([one, one], disable_tqdm=True))) == 1
+    first, second, third, fourth = model.generate_until([two] * 4, disable_tqdm=True)
+    assert (first, second) == (third, fourth) and first != second
+
+
+def test_counts_are_means_over_the_samples_of_a_document(checkpoint, more_tasks):
+    results = evaluate(checkpoint, more_tasks, ["pens_thrice"], run_limit=3, temperature=4.0, **MED)
+    lines = [line for line in results["samples"]["pens_thrice"] if line["filter"] == "strict"]
+    assert any(line["nfe"] % 1 for line in lines)
+    assert results["results"]["pens_thrice"]["nfe,strict"] == pytest.approx(statistics.fmean(x["nfe"] for x in lines))
+
+
+@pytest.mark.parametrize("options", [{"temperature": 4.0}, {"score": "random"}], ids=str)
+def test_cache_that_would_repeat_one_sample_is_refused(checkpoint, more_tasks, tmp_path, options):
+    with pytest.raises(UsageError, match="--use_cache keeps one text per request"):
+        evaluate(checkpoint, more_tasks, ["pens_thrice"], run_limit=2, run_use_cache=str(tmp_path / "c"), **options)
+    evaluate(checkpoint, more_tasks, ["pens_thrice"], run_limit=1, run_use_cache=str(tmp_path / "d"))
+
+
+def test_cache_of_another_model_is_refused(checkpoint, tasks, tmp_path):
+    cache = str(tmp_path / "cache")
+    evaluate(checkpoint, tasks, ["pens"], run_limit=1, run_use_cache=cache, run_model="dummy", run_model_args={})
+    with pytest.raises(UsageError, match="holds results of another model"):
+        evaluate(checkpoint, tasks, ["pens"], run_limit=1, run_use_cache=cache)
+
+
+def test_cache_of_another_checkpoint_is_refused(checkpoint, tasks, tmp_path):
+    from tests.tiny import make_checkpoint
+
+    cache = str(tmp_path / "cache")
+    evaluate(checkpoint, tasks, ["pens"], run_limit=1, run_use_cache=cache)
+    other = str(make_checkpoint(tmp_path / "other", "llada", seed=1))
+    with pytest.raises(UsageError, match="name another file"):
+        evaluate(other, tasks, ["pens"], run_limit=1, run_use_cache=cache)
+
+
+def test_model_args_win_over_the_harness_defaults(checkpoint):
+    made = MDLM.create_from_arg_obj({"pretrained": checkpoint, "batch_size": 3}, {"batch_size": 1, "device": "cpu"})
+    assert (made.loading.batch_size, made.loading.device) == (3, "cpu")
+
+
+def test_cached_requests_take_the_generation_kwargs_of_this_run(checkpoint, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr("lm_eval.caching.cache.PATH", str(tmp_path))
+    for length in (4, 6):
+        options = {"run_limit": 1, "run_cache_requests": True, "gen_kwargs": {"gen_length": length}}
+        assert evaluate(checkpoint, tasks, ["pens"], **options)["results"]["pens"]["nfe,strict"] == length
+
+
+def test_task_class_that_scores_by_itself_reports_counts(checkpoint, more_tasks):
+    found = evaluate(checkpoint, more_tasks, ["pens_own"], run_limit=2)["results"]["pens_own"]
+    assert (found["exact_match,strict"], found["nfe,strict"]) == (0.5, 16)
+
+
+@pytest.fixture
+def greedy_bos(checkpoint) -> MDLM:
+    """A model whose tokenizer begins every text with the beginning-of-text token by itself."""
+    model = MDLM(checkpoint, device="cpu")
+    bos = model.tokenizer.bos_token
+    model.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, model.tokenizer.bos_token_id)]
+    )
+    return model
+
+
+def test_chat_gets_no_second_beginning_and_plain_text_keeps_its_first(greedy_bos):
+    chat, tokenizer = greedy_bos._chat, greedy_bos.tokenizer
+    assert chat.encode("Hello", None)[0] == tokenizer.bos_token_id
+    rendered = greedy_bos.apply_chat_template([{"role": "user", "content": "Hello"}])
+    for flag in (None, True):
+        assert chat.encode(rendered, flag).count(tokenizer.bos_token_id) == 1
+    assert chat.encode("Hello", None)[0] != tokenizer.bos_token_id  # any context of a chat run is rendered
+
+
+def test_prefix_of_the_answer_is_continued(checkpoint, more_tasks):
+    results = evaluate(checkpoint, more_tasks, ["pens_prefix"], run_limit=1, run_apply_chat_template=True)
+    context = results["samples"]["pens_prefix"][0]["arguments"][0][0]
+    assert context.endswith("assistant<|end_header_id|>\n\nShe has")
+
+
+def test_special_tokens_stand_in_no_text_and_only_single_tokens_are_suppressed(checkpoint):
+    model = MDLM(checkpoint, device="cpu")
+    marker = "<|start_header_id|>"
+    plan = model._plan([request(gen_length=4)])[0]
+    ids = [model.tokenizer.convert_tokens_to_ids(marker), *model.tokenizer.encode("ab", add_special_tokens=False)]
+    assert plan.text_rule.read([*ids, *plan.region.token_ids])
+    assert marker not in plan.text_rule.decode(ids) and plan.text_rule.decode(ids) == "ab"
+    with pytest.raises(UsageError, match="must name single tokens, got 'several words here'"):
+        model._plan([request(suppress_tokens=["several words here"])])
+    named = model._plan([request(suppress_tokens=[marker])])[0].logit_rule.forbidden_ids
+    assert set(named) == {model.backbone.mask_token_id, ids[0]}
+
+
+def test_fixed_text_is_tokenised_without_special_tokens(greedy_bos):
+    template = [{"text": "So"}, {"answer": 2}]
+    region = greedy_bos._plan([request(template=template)])[0].region
+    assert greedy_bos.tokenizer.bos_token_id not in region.token_ids
