@@ -24,6 +24,7 @@ class Shape:
 SHAPES = {
     "llada-8b": Shape(hidden=4096, layers=32, heads=32, ffn=12288, vocab=126464),
     "llada-head": Shape(hidden=256, layers=2, heads=4, ffn=512, vocab=126464),  # LLaDA's vocabulary, a small body
+    "medium-head": Shape(hidden=256, layers=2, heads=4, ffn=512, vocab=60000),
     "small": Shape(hidden=256, layers=8, heads=8, ffn=768, vocab=8192),
 }
 

@@ -1,6 +1,5 @@
 """How sure the network is at each position, and what it would write there."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +23,16 @@ class Statistics:
     """Most likely token; the smallest id among equals."""
 
     @classmethod
-    def cat(cls, parts: Sequence["Statistics"]) -> "Statistics":
-        """Join consecutive parts into one record."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+    def empty(cls, num_rows: int, device: torch.device) -> "Statistics":
+        """Rows that are yet to be `put`."""
+        floats = (torch.empty(num_rows, device=device) for _ in range(3))
+        return cls(*floats, torch.empty(num_rows, dtype=torch.long, device=device))
+
+    def put(self, start: int, rows: "Statistics") -> None:
+        """Write rows in place, from row `start` on."""
+        for name in self.__dataclass_fields__:
+            values = getattr(rows, name)
+            getattr(self, name)[start : start + len(values)] = values
 
     def first(self, num_rows: int) -> "Statistics":
         """The leading rows."""

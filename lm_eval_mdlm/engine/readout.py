@@ -18,7 +18,7 @@ from ..decoding.types import Logits
 BYTES_PER_ENTRY = 28
 """Peak bytes per logit while one chunk is read: the head's output, its float32 copy, the copy with forbidden tokens,
 probabilities and their entropy terms in two widths; checked by `benchmarks/memory.py`."""
-MOST_ROWS = 64
+MOST_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,12 @@ class Readout:
             rule: Guidance and forbidden tokens, one for all rows.
             states: R conditional states, followed under guidance by the R unconditional ones.
         """
-        read = Statistics.cat([statistics(logits) for logits in self._chunks(rule, states)])
-        return read.first(_num_rows(rule, states)).to("cpu")
+        num_rows, size = len(states) // (2 if rule.guided else 1), self.rows_per_chunk
+        read = Statistics.empty(-(-num_rows // size) * size, states.device)
+        for start, logits in enumerate(self._chunks(rule, states)):
+            # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
+            read.put(start * size, statistics(logits))
+        return read.first(num_rows).to("cpu")
 
     def sample(
         self, rule: LogitRule, states: Float[Tensor, "S D"], temperature: float, seeds: Sequence[int]
@@ -65,7 +69,3 @@ class Readout:
         for chunks in zip(*sides, strict=True):
             filled = [pad(chunk, (0, 0, 0, self.rows_per_chunk - len(chunk))) for chunk in chunks]
             yield rule.apply(*map(self.backbone.head, filled))
-
-
-def _num_rows(rule: LogitRule, states: Float[Tensor, "S D"]) -> int:
-    return len(states) // (2 if rule.guided else 1)

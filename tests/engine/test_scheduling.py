@@ -70,6 +70,19 @@ def test_chunked_reading_changes_nothing():
     assert {i: row.generation(True) for i, row in decode(one_row_at_a_time, plans, Budget())} == whole
 
 
+def test_logits_exist_for_a_bounded_number_of_rows_at_a_time():
+    backbone = HashBackbone()
+    sizes = []
+    head = backbone.head
+    backbone.head = lambda states: sizes.append(len(states)) or head(states)
+    options = DecodingConfig.from_options({"gen_length": 24, "k": 24, "block_length": 24, "cfg_scale": 1.0})
+    plans = [plan_row(backbone, prompt, options) for prompt in PROMPTS]
+    bounded = Readout(backbone, max_bytes=28 * VOCAB * 10)
+    list(decode(bounded, plans, Budget()))
+    assert set(sizes) == {10}  # 23 rows of 24 masks: always ten at a time, the last ones filled up
+    assert len(sizes) == 2 * -(-23 * 24 // 10)
+
+
 def scripted(certainty: float = 30.0) -> ScriptedBackbone:
     """Rows finish after prompt[0] masks are filled: the rest is end of text, which costs the same."""
     return ScriptedBackbone(lambda canvas: [5] * len(canvas), vocab_size=VOCAB, mask_token_id=MASK, certainty=certainty)
