@@ -25,8 +25,8 @@ class Statistics:
     @classmethod
     def empty(cls, num_rows: int, device: torch.device) -> "Statistics":
         """Rows that are yet to be `put`."""
-        floats = (torch.empty(num_rows, device=device) for _ in range(3))
-        return cls(*floats, torch.empty(num_rows, dtype=torch.long, device=device))
+        entropy, confidence, margin = torch.empty(3, num_rows, device=device)
+        return cls(entropy, confidence, margin, torch.empty(num_rows, dtype=torch.long, device=device))
 
     def put(self, start: int, rows: "Statistics") -> None:
         """Write rows in place, from row `start` on."""
