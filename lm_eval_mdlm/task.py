@@ -78,10 +78,7 @@ def add_stats(cls: type) -> type:
         _check_every_rank_has_a_doc(self, limit, samples, kwargs.get("world_size", 1))
         original["build_all_requests"](self, limit=limit, samples=samples, **kwargs)
         if kwargs.get("cache_requests") and self.OUTPUT_TYPE == "generate_until":
-            # lm_eval's key of --cache_requests does not hold generation_kwargs: those of the cached run would act.
-            for instance in self.instances:
-                context, _, *more = instance.arguments
-                instance.arguments = (context, copy.deepcopy(self.config.generation_kwargs), *more)
+            _give_own_generation_kwargs(self)
         if type(self).process_results is not vars(cls)["process_results"]:
             add_stats(type(self))  # a class that scores by itself, and perhaps without asking its parent
 
@@ -120,6 +117,13 @@ def add_stats(cls: type) -> type:
     for name, method in zip(_EXTENDED, methods, strict=True):
         setattr(cls, name, method)
     return cls
+
+
+def _give_own_generation_kwargs(task: Any) -> None:
+    """lm_eval's key of `--cache_requests` does not hold them, so those of the cached run would act."""
+    for instance in task.instances:
+        context, _, *more = instance.arguments
+        instance.arguments = (context, copy.deepcopy(task.config.generation_kwargs), *more)
 
 
 def _check_every_rank_has_a_doc(task: Any, limit: int | None, samples: Any, world_size: int) -> None:

@@ -86,19 +86,25 @@ def load_backbone(
         device=placement.device,
         description={
             "family": family.name,
-            "network": architecture.network.__name__,
             "pretrained": pretrained,
-            "commit_hash": checkpoint.commit_hash,
-            "fingerprint": fingerprint(checkpoint.folder),
-            "dtype": str(placement.dtype).removeprefix("torch."),
-            "device": str(placement.device),
             "device_map": None if device_map is None else str(device_map),
-            "num_parameters": network.num_parameters(),
-            "attention": attention,
+            **_describe(checkpoint, placement, network, attention),
         },
     )
     _probe(backbone, pretrained)
     return backbone
+
+
+def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attention: str) -> dict[str, Any]:
+    return {
+        "network": type(network).__name__,
+        "commit_hash": checkpoint.commit_hash,
+        "fingerprint": fingerprint(checkpoint.folder),
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": str(placement.device),
+        "num_parameters": network.num_parameters(),
+        "attention": attention,
+    }
 
 
 def _probe(backbone: PackedBackbone, source: str) -> None:
