@@ -14,7 +14,6 @@ class ChatTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._renders_chat = False
         self._source: str | None = None
 
     def source(self, chat_template: bool | str) -> str | None:
@@ -34,7 +33,6 @@ class ChatTokenizer:
         else:
             names = ", ".join(known) if isinstance(known, dict) else "one without a name" if known else "none"
             raise UsageError(f"--apply_chat_template: the tokenizer has no chat template {name!r}; it has {names}.")
-        self._renders_chat = True
         return self._source
 
     def render(self, chat_history: list[dict[str, str]], add_generation_prompt: bool) -> str:
@@ -62,7 +60,7 @@ class ChatTokenizer:
         """Token ids of a context."""
         bos = getattr(self.tokenizer, "bos_token", None)
         if add_bos_token is None:
-            rendered = self._renders_chat or bool(bos and context.startswith(bos))
+            rendered = self._source is not None or bool(bos and context.startswith(bos))
             ids: list[int] = self.tokenizer.encode(context, add_special_tokens=not rendered)
             return ids
         ids = self.tokenizer.encode(context, add_special_tokens=False)

@@ -139,9 +139,10 @@ def _at_least(minimum: int) -> Callable[[str, Any], int]:
 
 
 def _finite(name: str, value: Any) -> float:
-    if values.number(name, value) == math.inf:
+    number = values.number(name, value)
+    if number == math.inf:
         raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
-    return values.number(name, value)
+    return number
 
 
 def _probability(name: str, value: Any) -> float:

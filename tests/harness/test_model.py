@@ -162,7 +162,8 @@ def test_add_bos_token_overrides_the_tokenizer(checkpoint, flag, begins):
     model = MDLM(checkpoint, device="cpu")
     ids = model._chat.encode("Hello", flag)
     default = model.tokenizer.encode("Hello")
-    assert ids[0] == model.tokenizer.bos_token_id if begins else True
+    if begins:
+        assert ids[0] == model.tokenizer.bos_token_id
     assert (ids == default) if flag is None else ids[-1] == default[-1]
     if flag is False:
         assert model.tokenizer.bos_token_id not in ids
