@@ -26,11 +26,13 @@ SHAPES = {
     "llada-head": Shape(hidden=256, layers=2, heads=4, ffn=512, vocab=126464),  # LLaDA's vocabulary, a small body
     "medium-head": Shape(hidden=256, layers=2, heads=4, ffn=512, vocab=60000),
     "small": Shape(hidden=256, layers=8, heads=8, ffn=768, vocab=8192),
+    "tiny": Shape(hidden=64, layers=2, heads=4, ffn=128, vocab=512),
+    "demo": Shape(hidden=192, layers=6, heads=6, ffn=512, vocab=480),  # of the packaged checkpoint
 }
 
 
-def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBackbone:
-    """A backbone of this shape whose weights are small random numbers."""
+def random_network(shape: Shape, device: str, dtype: torch.dtype) -> LlamaForCausalLM:
+    """A network of this shape whose weights are small random numbers."""
     config = LlamaConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.hidden,
@@ -49,11 +51,15 @@ def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBack
         default = torch.get_default_dtype()
         torch.set_default_dtype(dtype)
         try:
-            network = LlamaForCausalLM(config).eval().requires_grad_(False)
+            return LlamaForCausalLM(config).eval().requires_grad_(False)
         finally:
             torch.set_default_dtype(default)
+
+
+def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBackbone:
+    """A backbone of this shape whose weights are small random numbers."""
     return PackedBackbone(
-        network,
+        random_network(shape, device, dtype),
         family="random",
         tokens=SpecialTokens(mask_token_id=shape.vocab - 1, end_token_ids=(shape.vocab - 2,), bos_token_id=None),
         tokenizer=None,

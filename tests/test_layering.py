@@ -11,10 +11,10 @@ FLOORS = ("decoding", "template", "backbones", "engine")  # bottom to top; every
 BELOW_ALL = {"errors", "demo"}  # demo's own file names the packaged folder and imports the standard library only
 ALLOWED = {  # third-party packages by floor
     "errors": set(),
-    "decoding": {"torch", "jaxtyping"},
+    "decoding": {"torch", "jaxtyping", "triton"},
     "template": set(),
-    "backbones": {"torch", "jaxtyping", "transformers", "safetensors", "huggingface_hub", "accelerate"},
-    "engine": {"torch", "jaxtyping"},
+    "backbones": {"torch", "jaxtyping", "transformers", "safetensors", "huggingface_hub", "accelerate", "triton"},
+    "engine": {"torch", "jaxtyping", "numpy"},
 }
 USES_LM_EVAL = {"__init__", "__main__", "_autoload", "model", "task"}
 FILES = sorted(PACKAGE.rglob("*.py"))

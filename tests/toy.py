@@ -15,7 +15,7 @@ class _Direct(Backbone):
     def __init__(self, vocab_size: int, mask_token_id: int, end_token_ids: tuple[int, ...] = ()) -> None:
         self.vocab_size, self.mask_token_id, self.end_token_ids = vocab_size, mask_token_id, end_token_ids
         self.max_length = 4096
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.device, self.dtype, self.bytes_per_token = torch.device("cpu"), torch.float32, 4 * vocab_size
         self.tokenizer: Tokenizer | None = None
         self.description = {"family": "toy"}
         self.passes: list[list[int]] = []  # lengths of the canvases of every pass

@@ -15,6 +15,8 @@ from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from .memory import MemoryLayout
+
 
 VARLEN = "mdlm_packed_varlen"
 """One kernel for all canvases; needs a GPU of compute capability 8.0 or more and bfloat16 or float16."""
@@ -37,15 +39,26 @@ def packed_sdpa(
     attention_mask: None = None,
     *,
     canvas_lengths: Sequence[int],
+    memory: MemoryLayout | None = None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 T Hq D"], None]:
     """Attention inside each canvas, by one call of torch's own attention per canvas."""
     # Rotation in float32 leaves queries and keys wider than values.
     query, key = query.to(value.dtype), key.to(value.dtype)
+    key_lengths = canvas_lengths
+    if memory is not None:
+        written = memory.memory.write(module.layer_idx, memory.places, *_by_token(key, value))  # type: ignore[arg-type]
+        key, value = (part.transpose(0, 1)[None] for part in written)
+        key_lengths = memory.lengths
     grouped = query.shape[1] != key.shape[1]
-    canvases = zip(*(torch.split(part, list(canvas_lengths), dim=2) for part in (query, key, value)), strict=True)
-    mixed = [scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped) for q, k, v in canvases]
+    lengths = (canvas_lengths, key_lengths, key_lengths)
+    parts = (torch.split(part, list(own), dim=2) for part, own in zip((query, key, value), lengths, strict=True))
+    mixed = [
+        scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped)
+        for q, k, v in zip(*parts, strict=True)
+        if q.shape[2]
+    ]
     return torch.cat(mixed, dim=2).transpose(1, 2).contiguous(), None
 
 
@@ -58,18 +71,40 @@ def packed_varlen(
     *,
     canvas_starts: Int[Tensor, " boundaries"],
     longest_canvas: int,
+    memory: MemoryLayout | None = None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 T Hq D"], None]:
     """Attention inside each canvas, by one variable-length kernel."""
-    query, key = query.to(value.dtype), key.to(value.dtype)
-    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    q, k, v = _by_token(query.to(value.dtype), key.to(value.dtype), value)
+    layer = 0 if memory is None else int(module.layer_idx)  # type: ignore[arg-type]
+    return attend_varlen(layer, q, k, v, canvas_starts, longest_canvas, memory, scale=scaling)[None], None
+
+
+def attend_varlen(
+    layer: int,
+    query: Float[Tensor, "T Hq D"],
+    key: Float[Tensor, "T Hkv D"],
+    value: Float[Tensor, "T Hkv D"],
+    starts: Int[Tensor, " boundaries"],
+    longest: int,
+    memory: MemoryLayout | None,
+    *,
+    scale: float | None,
+) -> Float[Tensor, "T Hq D"]:
+    """Attention inside each canvas; tokens are laid out canvas by canvas, and `starts` has where each begins."""
     # Newer versions of torch have to be told of grouped heads; older ones see them from the shapes.
-    grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and q.shape[1] != k.shape[1] else {}
-    mixed: Any = varlen_attn(
-        q, k, v, canvas_starts, canvas_starts, longest_canvas, longest_canvas, scale=scaling, **grouped
-    )
-    return mixed[None], None
+    grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and query.shape[1] != key.shape[1] else {}
+    key_starts, longest_key = starts, longest
+    if memory is not None:
+        key, value = memory.memory.write(layer, memory.places, key, value)
+        key_starts, longest_key = memory.starts, memory.longest
+    mixed: Any = varlen_attn(query, key, value, starts, key_starts, longest, longest_key, scale=scale, **grouped)
+    return mixed  # type: ignore[no-any-return]
+
+
+def _by_token(*parts: Float[Tensor, "1 _ T D"]) -> list[Float[Tensor, "T _ D"]]:
+    return [part[0].transpose(0, 1) for part in parts]
 
 
 _TOLD_OF_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters

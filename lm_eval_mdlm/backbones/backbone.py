@@ -2,11 +2,28 @@
 
 import abc
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CanvasPart:
+    """Tokens of one canvas that a pass recomputes, beside keys and values that earlier passes left in its slot."""
+
+    token_ids: Int[Tensor, " n"]
+    positions: Int[Tensor, " n"]
+    """Of these tokens in their canvas, ascending."""
+    wanted: Int[Tensor, " r"]
+    """Index into `token_ids` of the tokens to predict; where a family reads a token from the state before it, that
+    one must be there too."""
+    slot: Any
+    """From `Backbone.reserve`."""
 
 
 @runtime_checkable
@@ -35,13 +52,17 @@ class Backbone(abc.ABC):
     end_token_ids: tuple[int, ...]
     """Tokens that end the text: end of text, and the family's end of turn."""
     device: torch.device
-    """Where `token_ids` and `wanted` are expected and where results are."""
+    """Where results are; `token_ids` and `wanted` come from the host."""
     dtype: torch.dtype
     """Of states and logits."""
+    bytes_per_token: int
+    """Memory that a pass takes per token beside the weights, at its peak; the head and its logits are not in it."""
     tokenizer: Tokenizer | None
     """The checkpoint's tokenizer; None where the checkpoint has none."""
     description: Mapping[str, Any]
     """What identifies the network in a record of results."""
+    lookback: int = 0
+    """1 where a token is predicted from the state before its own, else 0."""
 
     @abc.abstractmethod
     def states(
@@ -60,6 +81,24 @@ class Backbone(abc.ABC):
     def logits(self, sequences: Sequence[Int[Tensor, " _"]]) -> list[Float[Tensor, "_ V"]]:
         """Logits of every position of every sequence; row i is the distribution of token i."""
         lengths = [len(sequence) for sequence in sequences]
-        token_ids = torch.cat([sequence.to(self.device) for sequence in sequences])
-        everywhere = torch.arange(len(token_ids), device=self.device)
+        token_ids = torch.cat([sequence.cpu() for sequence in sequences])
+        everywhere = torch.arange(len(token_ids))
         return list(torch.split(self.head(self.states(token_ids, lengths, everywhere)), lengths))
+
+    def reserve(self, length: int) -> Any:
+        """A slot for keys and values of a canvas, given back when nothing refers to it any more.
+
+        Raises:
+            UsageError: If this backbone keeps none.
+        """
+        raise UsageError(
+            f"cache needs keys and values kept between passes, and {self.description} cannot; leave it out."
+        )
+
+    def partial_states(self, parts: Sequence[CanvasPart]) -> Float[Tensor, "R D"]:
+        """One forward pass over parts of canvases: states of the wanted tokens, part by part.
+
+        Keys and values of the given tokens are written to their slots. A part that holds its whole canvas fills a
+        slot, and gives what `states` would.
+        """
+        raise NotImplementedError

@@ -1,25 +1,63 @@
 """What it takes for a row to have the same bits alone, with any mates, and at any place in the pass.
 
 Results must not depend on what else is in a batch, and one flipped bit can flip an argmax. A matrix product has the
-same bits for each row as long as the kernel does not change, and libraries change it for few rows; element-wise
-kernels on a CPU treat what is left over beside whole vectors with other arithmetic.
+same bits for each row as long as every row's sum over the inner dimension runs in one order, and libraries change that
+order for few rows; element-wise kernels on a CPU treat what is left over beside whole vectors with other arithmetic.
 """
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
-MINIMUM_ROWS = {"cpu": 64, "cuda": 512}
-"""Rows of a matrix product from which its bits no longer depend on their number, with a margin.
+@dataclass(frozen=True, kw_only=True)
+class MatrixProducts:
+    """How products are run on one kind of device so that their rows do not depend on each other."""
 
-Measured for float32 on CPUs (they change below 33) and for bfloat16 on an H200 (equal at 512, 1024 and 4096).
-"""
+    minimum_rows: int
+    """Rows from which a row's bits no longer depend on their number, with a margin."""
+    without_split_sums: bool = False
+    """Keep cuBLAS from splitting the inner dimension of small products over several blocks."""
 
+    @classmethod
+    def on(cls, device: torch.device, dtype: torch.dtype) -> "MatrixProducts":
+        """How to run them on this device.
 
-def padded_rows(num_rows: int, device: torch.device) -> int:
-    """How many rows to compute so that `num_rows` of them come out the same in any company."""
-    return max(num_rows, MINIMUM_ROWS.get(device.type, 512))
+        Measured: float32 on CPUs changes below 33 rows. On an H200 bfloat16 without split sums is equal for 32 to 4096
+        rows at the shapes of LLaDA-8B and Dream-7B, and with them only from 512 rows on.
+        """
+        if device.type == "cpu":
+            return cls(minimum_rows=64)
+        if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
+            return cls(minimum_rows=64, without_split_sums=True)
+        return cls(minimum_rows=512)
+
+    def padded(self, num_rows: int) -> int:
+        """How many rows to compute so that `num_rows` of them come out the same in any company."""
+        return max(num_rows, self.minimum_rows)
+
+    @contextlib.contextmanager
+    def in_fixed_order(self) -> Iterator[None]:
+        """Products inside sum in one order; torch's own settings are as before afterwards."""
+        if not self.without_split_sums:
+            yield
+            return
+        library, settings = torch.backends.cuda.preferred_blas_library(), torch.backends.cuda.matmul
+        names = [f"allow_{half}_reduced_precision_reduction" for half in ("bf16", "fp16")]
+        before = [(getattr(settings, name), getattr(settings, f"{name}_split_k")) for name in names]
+        try:
+            torch.backends.cuda.preferred_blas_library("cublaslt")  # the only one that can be kept from splitting
+            for name in names:
+                setattr(settings, name, (False, False))
+            yield
+        finally:
+            for name, value in zip(names, before, strict=True):
+                setattr(settings, name, value)
+            torch.backends.cuda.preferred_blas_library(library)
 
 
 class StableSiLU(nn.Module):

@@ -1,14 +1,14 @@
-"""Where the canvases of one packed pass lie: built once per pass, on the host, before the layers run."""
+"""Where the canvases of one packed pass lie: built once per pass, before the layers run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .invariance import padded_rows
+from .memory import KeyValueMemory, MemoryLayout, Slot, with_gaps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +17,60 @@ class Layout:
 
     lengths: tuple[int, ...]
     """Tokens of each canvas; the last entry is the padding where there is any."""
-    num_padding: int
-    """Tokens of padding."""
+    longest: int
+    """At least the largest of `lengths`."""
     starts: Int[Tensor, " boundaries"]
     """First token of each canvas and, last, the number of tokens: int32, as attention kernels want it."""
     position_ids: Int[Tensor, " T"]
     """Position of each token in its canvas, from 0."""
+    longest_canvas: int
+    """Above every entry of `position_ids`."""
+    memory: MemoryLayout | None = None
+    """Where the other tokens' keys and values are, if the pass holds only parts of canvases."""
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> "Layout":
-        """Lay out canvases of these lengths, none of them empty."""
-        total = sum(lengths)
-        num_padding = padded_rows(total, device) - total
+    def of(cls, lengths: Sequence[int], num_tokens: int) -> "Layout":
+        """Lay out, on the host, whole canvases of these lengths, none empty, and fill up to `num_tokens`."""
+        num_padding = num_tokens - sum(lengths)
         filled = (*lengths, num_padding) if num_padding else tuple(lengths)
-        starts = torch.tensor([0, *accumulate(filled)], dtype=torch.int32)
-        position_ids = torch.cat([torch.arange(length) for length in filled])
+        counting = torch.arange(max(filled))
         return cls(
-            lengths=filled, num_padding=num_padding, starts=starts.to(device), position_ids=position_ids.to(device)
+            lengths=filled,
+            longest=max(filled),
+            longest_canvas=max(filled),
+            starts=torch.tensor([0, *accumulate(filled)], dtype=torch.int32),
+            position_ids=torch.cat([counting[:length] for length in filled]),
         )
+
+    @classmethod
+    def of_parts(
+        cls,
+        memory: KeyValueMemory,
+        slots: Sequence[Slot],
+        positions: Sequence[Int[Tensor, " _"]],
+        num_tokens: int,
+    ) -> "Layout":
+        """Lay out parts of canvases, in ascending order of their slots, and fill up to `num_tokens`."""
+        counts = [len(own) for own in positions]
+        num_padding = num_tokens - sum(counts)
+        lengths = with_gaps(counts, num_padding)
+        return cls(
+            lengths=lengths,
+            longest=max(lengths),
+            longest_canvas=max(slot.length for slot in slots),
+            starts=torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+            position_ids=torch.cat([*positions, torch.zeros(num_padding, dtype=torch.long)]),
+            memory=MemoryLayout.of(memory, slots, positions, num_padding),
+        )
+
+    def to(self, device: torch.device) -> "Layout":
+        """The same on a device."""
+        memory = self.memory
+        if memory is not None:
+            memory = replace(memory, places=_moved(memory.places, device), starts=_moved(memory.starts, device))
+        starts, position_ids = _moved(self.starts, device), _moved(self.position_ids, device)
+        return replace(self, starts=starts, position_ids=position_ids, memory=memory)
+
+
+def _moved(host: Int[Tensor, " _"], device: torch.device) -> Int[Tensor, " _"]:
+    return host.to(device, non_blocking=True)  # pageable memory is read before the call returns

@@ -1,6 +1,7 @@
 """A native network run over packed canvases, layer by layer."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -8,9 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .backbone import Backbone, Tokenizer
-from .invariance import padded_rows
+from ..errors import UsageError
+from .backbone import Backbone, CanvasPart, Tokenizer
+from .body import body_of, bytes_per_token, memory_for
+from .invariance import MatrixProducts
 from .layout import Layout
+from .memory import Slot
 from .rotary import RotaryTable
 from .tokenizer import SpecialTokens
 
@@ -18,8 +22,7 @@ from .tokenizer import SpecialTokens
 class PackedBackbone(Backbone):
     """A causal-LM network of transformers used as a bidirectional denoiser.
 
-    Its layers are called one by one with one of this package's attention functions; the network's own forward,
-    which would build masks and compute logits everywhere, is never used.
+    Its body is run over packed canvases, and its head on the wanted rows only.
     """
 
     bos_token_id: int | None
@@ -47,11 +50,16 @@ class PackedBackbone(Backbone):
         self.bos_token_id, self.tokenizer = tokens.bos_token_id, tokenizer
         self.vocab_size, self.max_length = network.config.vocab_size, network.config.max_position_embeddings
         self.device, self.dtype = device, network.dtype
-        self.family, self.description = family, description
-        self._body, self._lm_head, self._shift = network.model, network.lm_head, shift
-        self._rotary = RotaryTable(
+        self.family = family
+        self._lm_head, self.lookback = network.lm_head, int(shift)
+        table = RotaryTable(
             network.model.rotary_emb, dtype=torch.float32 if float32_rope else self.dtype, device=device
         )
+        self._products = MatrixProducts.on(device, self.dtype)
+        self._body = body_of(network, table, self._products)
+        self.description = {**description, "body": self._body.name}
+        self.bytes_per_token = bytes_per_token(network.config, self.dtype)
+        self._memory = memory_for(network, device)
 
     @torch.inference_mode()
     def states(
@@ -59,36 +67,44 @@ class PackedBackbone(Backbone):
     ) -> Float[Tensor, "R D"]:
         """See `Backbone.states`. Extra tokens fill a small pass up; they make a canvas of their own."""
         assert sum(lengths) == len(token_ids), f"{sum(lengths)} tokens in {list(lengths)}, got {len(token_ids)}"
-        layout = Layout.of(lengths, self.device)
-        hidden = self._layers(pad(token_ids, (0, layout.num_padding), value=self.mask_token_id), layout)
-        if self._shift:
+        num_tokens = self._body.padded(self._products.padded(len(token_ids)))
+        return self._pass(token_ids, Layout.of(lengths, num_tokens), wanted)
+
+    def reserve(self, length: int) -> Slot:
+        """See `Backbone.reserve`."""
+        if self._memory is None:
+            raise UsageError("cache needs the whole network on one device; leave device_map out, or cache.")
+        return self._memory.reserve(length)
+
+    @torch.inference_mode()
+    def partial_states(self, parts: Sequence[CanvasPart]) -> Float[Tensor, "R D"]:
+        """See `Backbone.partial_states`."""
+        assert self._memory is not None, "slots come from `reserve`"
+        order = sorted(range(len(parts)), key=lambda i: parts[i].slot.start)
+        counts = [len(parts[i].token_ids) for i in order]
+        first_token = dict(zip(order, [0, *accumulate(counts)], strict=False))
+        num_tokens = self._body.padded(self._products.padded(sum(counts)))
+        layout = Layout.of_parts(
+            self._memory, [parts[i].slot for i in order], [parts[i].positions for i in order], num_tokens
+        )
+        token_ids = torch.cat([parts[i].token_ids for i in order])
+        wanted = torch.cat([part.wanted + first_token[i] for i, part in enumerate(parts)])
+        return self._pass(token_ids, layout, wanted)
+
+    def _pass(self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]) -> Float[Tensor, "R D"]:
+        if self.lookback:
             # The first token of a canvas has no row before it and is read from its own.
             wanted = wanted - (layout.position_ids[wanted] > 0).to(wanted.dtype)
+        missing = len(layout.position_ids) - len(token_ids)
+        # Ahead of the body, and without waiting: a copy that waits would wait for the whole body.
+        wanted = wanted.to(self.device, non_blocking=True)
+        hidden = self._body(pad(token_ids, (0, missing), value=self.mask_token_id), layout)
         return hidden[wanted.to(hidden.device)].to(self.device)
 
     @torch.inference_mode()
     def head(self, states: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:
         """See `Backbone.head`."""
-        num_rows = len(states)
-        filled = pad(states, (0, 0, 0, padded_rows(num_rows, self.device) - num_rows))
-        logits: Tensor = self._lm_head(filled)[:num_rows]
-        return logits.to(self.device)
-
-    def _layers(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        longest = max(layout.lengths)
-        rotary = self._rotary(layout.position_ids, longest)
-        hidden: Tensor = self._body.embed_tokens(token_ids[None])
-        for layer in self._body.layers:
-            # Plain values and tensors, because accelerate's hooks move tensors between devices one by one.
-            hidden = layer(
-                hidden,
-                attention_mask=None,
-                position_ids=layout.position_ids[None],
-                position_embeddings=rotary,
-                use_cache=False,
-                canvas_starts=layout.starts,
-                canvas_lengths=layout.lengths,
-                longest_canvas=longest,
-            )
-        normed: Tensor = self._body.norm(hidden)
-        return normed[0]
+        filled = pad(states, (0, 0, 0, self._products.padded(len(states)) - len(states)))
+        with self._products.in_fixed_order():
+            logits: Tensor = self._lm_head(filled)
+        return logits[: len(states)].to(self.device)

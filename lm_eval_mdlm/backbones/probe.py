@@ -45,13 +45,13 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
 
 def _run(backbone: Backbone, *canvases: Int[Tensor, " _"]) -> Float[Tensor, "T D"]:
     token_ids = torch.cat(canvases)
-    everywhere = torch.arange(len(token_ids), device=backbone.device)
+    everywhere = torch.arange(len(token_ids))
     return backbone.states(token_ids, [len(canvas) for canvas in canvases], everywhere)
 
 
 def _spread_ids(length: int, backbone: Backbone) -> Int[Tensor, " {length}"]:
     ordinary = backbone.vocab_size // 2  # special tokens have the last ids
-    return torch.arange(1, length + 1, device=backbone.device) * 7919 % ordinary
+    return torch.arange(1, length + 1) * 7919 % ordinary
 
 
 def _other(token_id: Int[Tensor, ""], backbone: Backbone) -> Int[Tensor, ""]:

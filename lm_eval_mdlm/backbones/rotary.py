@@ -14,19 +14,23 @@ class RotaryTable:
 
     def __init__(self, rotary: nn.Module, *, dtype: torch.dtype, device: torch.device) -> None:
         """Take over `rotary`, a transformers module from (dtype carrier, position ids) to (cos, sin), as `dtype`."""
-        self._rotary = rotary
+        self._rotary, self.device = rotary, device
         self._carrier = torch.empty(0, dtype=dtype, device=device)
         self._cos: list[Float[Tensor, "P D"]] = []
         self._sin: list[Float[Tensor, "P D"]] = []
         self._table = (self._carrier, self._carrier)
 
-    def __call__(
+    def up_to(self, longest: int) -> tuple[Float[Tensor, "P D"], Float[Tensor, "P D"]]:
+        """Cosines and sines of at least `longest` positions."""
+        if longest > len(self._cos) * CHUNK:
+            self._grow(longest)
+        return self._table
+
+    def at(
         self, position_ids: Int[Tensor, " T"], longest: int
     ) -> tuple[Float[Tensor, "1 T D"], Float[Tensor, "1 T D"]]:
         """Cosines and sines at `position_ids`, all of them below `longest`."""
-        if longest > len(self._cos) * CHUNK:
-            self._grow(longest)
-        cos, sin = self._table
+        cos, sin = self.up_to(longest)
         return cos[position_ids][None], sin[position_ids][None]
 
     def _grow(self, longest: int) -> None:

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 def test_half_precision_takes_the_variable_length_kernel_and_agrees_with_the_cpu(checkpoints, backbones, family):
     backbone = load_backbone(str(checkpoints[family]))
     assert backbone.description["attention"] == "mdlm_packed_varlen"
+    assert backbone.description["body"] == "fused layers, recorded passes"
     assert (backbone.device.type, backbone.dtype) == ("cuda", torch.bfloat16)
     sequences = [random_ids(length) for length in (40, 1, 130)]
     wide = load_backbone(str(checkpoints[family]), device="cpu", dtype="bfloat16").logits(sequences)
@@ -39,7 +40,9 @@ def test_parts_that_wait_elsewhere_give_the_logits_of_a_network_on_the_gpu(check
     whole = load_backbone(str(checkpoints[family]))
     sequences = [random_ids(30), random_ids(90)]
     for ours, expected in zip(spread.logits(sequences), whole.logits(sequences), strict=True):
-        assert torch.equal(ours, expected)
+        # Spread networks run transformers' own layers, which round in the same places and sum in another order.
+        assert (ours.float() - expected.float()).norm() <= 0.02 * expected.float().norm()
+    assert spread.description["body"] == "layers of transformers" != whole.description["body"]
     assert spread.dtype == torch.bfloat16 and spread.device.type == "cuda"
 
 

@@ -66,7 +66,7 @@ def test_a_token_is_read_one_row_earlier_in_dream_and_in_its_own_row_in_llada(ba
     ids = torch.cat([random_ids(45), random_ids(32)])
     for family, shift in (("llada", 0), ("dream", 1)):
         backbone = backbones[family]
-        raw = backbone._layers(ids, Layout.of([45, 32], backbone.device))
+        raw = backbone._body(ids, Layout.of([45, 32], 77))
         rows = [start + max(i - shift, 0) for start, length in ((0, 45), (45, 32)) for i in range(length)]
         assert torch.equal(backbone.states(ids, [45, 32], torch.arange(77)), raw[rows])
 
@@ -77,20 +77,33 @@ def test_a_canvas_longer_than_the_rotary_chunk_keeps_its_logits(backbone, monkey
     ids = random_ids(150)
     expected = backbone.logits([ids])[0]
     monkeypatch.setattr(rotary, "CHUNK", 32)
-    monkeypatch.setattr(
-        backbone, "_rotary", rotary.RotaryTable(backbone._body.rotary_emb, dtype=backbone.dtype, device=backbone.device)
-    )
+    whole = backbone._body._table
+    small = rotary.RotaryTable(whole._rotary, dtype=backbone.dtype, device=backbone.device)
+    monkeypatch.setattr(backbone._body, "_table", small)
     short = backbone.logits([ids[:20]])[0]
     torch.testing.assert_close(backbone.logits([ids])[0], expected)
     assert torch.equal(backbone.logits([ids[:20]])[0], short)
 
 
+@pytest.mark.parametrize("total", [1, 63, 64, 65, 200])
+def test_small_passes_are_filled_up_and_large_ones_are_not(backbone, monkeypatch, total):
+    seen = []
+    run = type(backbone._body).__call__
+    monkeypatch.setattr(
+        type(backbone._body), "__call__", lambda body, ids, at: seen.append(len(ids)) or run(body, ids, at)
+    )
+    backbone.logits([random_ids(total)])
+    assert seen == [max(total, 64)]
+
+
 @pytest.mark.parametrize("lengths", [[1], [63], [64], [65], [7, 9], [40, 40]])
-def test_padding_fills_small_passes_and_counts_as_a_canvas_of_its_own(lengths):
-    layout = Layout.of(lengths, torch.device("cpu"))
+def test_padding_fills_a_pass_up_and_counts_as_a_canvas_of_its_own(lengths):
+    num_tokens = max(sum(lengths), 64)
+    layout = Layout.of(lengths, num_tokens)
     assert layout.lengths[: len(lengths)] == tuple(lengths)
-    assert sum(layout.lengths) == max(sum(lengths), 64) == len(layout.position_ids)
-    assert layout.num_padding == sum(layout.lengths[len(lengths) :])
+    assert sum(layout.lengths) == num_tokens == len(layout.position_ids)
+    assert len(layout.lengths) - len(lengths) == (num_tokens > sum(lengths))
+    assert layout.longest == max(layout.lengths)
     assert layout.starts.tolist() == [sum(layout.lengths[:i]) for i in range(len(layout.lengths) + 1)]
     assert layout.position_ids.tolist() == [position for length in layout.lengths for position in range(length)]
 

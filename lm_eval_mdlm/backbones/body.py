@@ -1,0 +1,77 @@
+"""The body of a network, everything between token ids and states, and the choice of how to run it."""
+
+import importlib.util
+import logging
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .attention import VARLEN
+from .invariance import MatrixProducts
+from .layers import TransformersLayers
+from .layout import Layout
+from .memory import KeyValueMemory
+from .rotary import RotaryTable
+
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Body(Protocol):
+    """Runs packed canvases through all layers."""
+
+    name: str
+    """What the record of results calls this way of running."""
+
+    def padded(self, num_tokens: int) -> int:
+        """Tokens of the pass that has room for `num_tokens`."""
+        ...
+
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        """Normed states of all tokens; inputs may be on the host. To be read before the next call."""
+        ...
+
+
+def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
+    """Fused kernels and recorded passes where device, dtype and layers allow it, else the layers as they are."""
+    if network.config._attn_implementation != VARLEN or is_spread(network):
+        return TransformersLayers(network, table, products)
+    if importlib.util.find_spec("triton") is None:
+        logger.warning("Triton is not installed, so that layers run unfused, at about half the speed.")
+        return TransformersLayers(network, table, products)
+    from .fused import FusedLayers, fusable  # their kernels need Triton, which only builds for GPUs bring along
+    from .graphs import GraphedLayers
+
+    if not fusable(network):
+        logger.warning("Layers of %s have no fused form and run as they are.", type(network).__name__)
+        return TransformersLayers(network, table, products)
+    return GraphedLayers(FusedLayers(network, table, products), table.device)
+
+
+def is_spread(network: Any) -> bool:
+    """Whether parts of the network are on different devices, or wait in memory or on disk."""
+    return len({str(place) for place in (getattr(network, "hf_device_map", None) or {}).values()}) > 1
+
+
+def memory_for(network: Any, device: torch.device) -> KeyValueMemory | None:
+    """An empty memory for keys and values; None for a network that is spread over devices."""
+    if is_spread(network):
+        return None
+    return KeyValueMemory(
+        num_layers=network.config.num_hidden_layers,
+        num_heads=network.config.num_key_value_heads,
+        head_width=network.model.layers[0].self_attn.head_dim,
+        dtype=network.dtype,
+        device=device,
+    )
+
+
+def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
+    """Activations that one token of a pass needs at the peak, in the widest part of a layer, with a margin of 2."""
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    qkv = (config.num_attention_heads + 2 * config.num_key_value_heads) * head_width
+    widest = max(3 * config.intermediate_size, qkv + config.hidden_size)
+    return int(2 * dtype.itemsize * (3 * config.hidden_size + widest))

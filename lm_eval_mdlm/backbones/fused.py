@@ -1,0 +1,120 @@
+"""A Llama- or Qwen2-like body in nine launches a layer: matrix products, one attention kernel, and fused the rest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from .attention import attend_varlen
+from .invariance import MatrixProducts
+from .kernels import add_and_norm, gated_silu, rotate
+from .layout import Layout
+from .rotary import RotaryTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedLayer:
+    """The weights of one layer, side by side where one product can serve several."""
+
+    qkv: Float[Tensor, "W D"]
+    qkv_bias: Float[Tensor, " W"] | None
+    attention_out: Float[Tensor, "D A"]
+    gate_up: Float[Tensor, "two_F D"]
+    down: Float[Tensor, "D F"]
+    attention_norm: Float[Tensor, " D"]
+    mlp_norm: Float[Tensor, " D"]
+
+    @classmethod
+    def of(cls, layer: Any) -> "FusedLayer":
+        """Fuse a transformers layer in place: its own weights become views, so that nothing is held twice."""
+        attention, mlp = layer.self_attn, layer.mlp
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        return cls(
+            qkv=_side_by_side(projections, "weight"),
+            qkv_bias=None if attention.q_proj.bias is None else _side_by_side(projections, "bias"),
+            attention_out=attention.o_proj.weight,
+            gate_up=_side_by_side((mlp.gate_proj, mlp.up_proj), "weight"),
+            down=mlp.down_proj.weight,
+            attention_norm=layer.input_layernorm.weight,
+            mlp_norm=layer.post_attention_layernorm.weight,
+        )
+
+
+class FusedLayers:
+    """Runs packed canvases through all layers of a network on one GPU."""
+
+    name = "fused layers"
+
+    def __init__(self, network: Any, table: RotaryTable, products: MatrixProducts) -> None:
+        """Take over the layers of `network` (see `fusable`); their modules keep working, on the same memory."""
+        config, body = network.config, network.model
+        self._embedding, self._final_norm = body.embed_tokens.weight, body.norm.weight
+        self._eps, self._table, self._products = config.rms_norm_eps, table, products
+        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._head_width = body.layers[0].self_attn.head_dim
+        self.layers = [FusedLayer.of(layer) for layer in body.layers]
+
+    @torch.inference_mode()
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        """Normed states of all tokens; inputs may be on the host."""
+        with self._products.in_fixed_order():
+            return self._run(token_ids, layout)
+
+    def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        device = self._embedding.device
+        token_ids, layout = token_ids.to(device, non_blocking=True), layout.to(device)
+        table = self.table_up_to(layout.longest_canvas)
+        hidden = self._embedding[token_ids]
+        normed = add_and_norm(hidden, None, self.layers[0].attention_norm, self._eps)
+        for i, layer in enumerate(self.layers):
+            mixed = self._attention(i, normed, layout, table)
+            normed = add_and_norm(hidden, linear(mixed, layer.attention_out), layer.mlp_norm, self._eps)
+            change = linear(gated_silu(linear(normed, layer.gate_up)), layer.down)
+            following = self.layers[i + 1].attention_norm if i + 1 < len(self.layers) else self._final_norm
+            normed = add_and_norm(hidden, change, following, self._eps)
+        return normed
+
+    def padded(self, num_tokens: int) -> int:
+        """Tokens of the pass that has room for `num_tokens`: as many."""
+        return num_tokens
+
+    def table_up_to(self, longest: int) -> tuple[Float[Tensor, "P D"], Float[Tensor, "P D"]]:
+        """Cosines and sines of at least `longest` positions."""
+        return self._table.up_to(longest)
+
+    def _attention(
+        self, index: int, normed: Float[Tensor, "T D"], layout: Layout, table: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "T A"]:
+        layer = self.layers[index]
+        qkv = linear(normed, layer.qkv, layer.qkv_bias)
+        rotate(qkv, layout.position_ids, table, self._heads + self._kv_heads)
+        heads = qkv.view(len(qkv), -1, self._head_width)
+        query, key, value = torch.split(heads, [self._heads, self._kv_heads, self._kv_heads], dim=1)
+        scale = self._head_width**-0.5
+        canvases = (layout.starts, layout.longest, layout.memory)
+        return attend_varlen(index, query, key, value, *canvases, scale=scale).flatten(1)
+
+
+def fusable(network: Any) -> bool:
+    """Whether the layers compute what this module does: RMS norms, gated SiLU, no bias but on queries to values."""
+    layer = network.model.layers[0]
+    attention, mlp = layer.self_attn, getattr(layer, "mlp", None)
+    linears = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")] + [attention.o_proj]
+    return (
+        all(isinstance(part, nn.Linear) and part.bias is None for part in linears)
+        and all(hasattr(attention, name) for name in ("q_proj", "k_proj", "v_proj"))
+        and not hasattr(attention, "q_norm")
+        and network.config.hidden_act in ("silu", "swish")
+        and attention.head_dim & (attention.head_dim - 1) == 0
+    )
+
+
+def _side_by_side(modules: Any, name: str) -> Tensor:
+    parts = [getattr(module, name).detach() for module in modules]
+    together = torch.cat(parts)
+    for module, view in zip(modules, torch.split(together, [len(part) for part in parts]), strict=True):
+        setattr(module, name, nn.Parameter(view, requires_grad=False))
+    return together

@@ -1,0 +1,54 @@
+"""A network's own layers, called one by one: runs any family on any device, also spread over several."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .invariance import MatrixProducts
+from .layout import Layout
+from .rotary import RotaryTable
+
+
+class TransformersLayers:
+    """Runs packed canvases through the layers that transformers defines.
+
+    The network's own forward, which would build masks and compute logits everywhere, is never used.
+    """
+
+    name = "layers of transformers"
+
+    def __init__(self, network: Any, table: RotaryTable, products: MatrixProducts) -> None:
+        """Take over `network`, which has `model` (embed_tokens, layers, norm)."""
+        self._body, self._table, self._products = network.model, table, products
+
+    def padded(self, num_tokens: int) -> int:
+        """Tokens of the pass that has room for `num_tokens`: as many."""
+        return num_tokens
+
+    @torch.inference_mode()
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        """Normed states of all tokens; inputs may be on the host."""
+        with self._products.in_fixed_order():
+            return self._run(token_ids, layout)
+
+    def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        token_ids, layout = token_ids.to(self._table.device, non_blocking=True), layout.to(self._table.device)
+        rotary = self._table.at(layout.position_ids, layout.longest_canvas)
+        hidden: Tensor = self._body.embed_tokens(token_ids[None])
+        for layer in self._body.layers:
+            # Plain values and tensors, because accelerate's hooks move tensors between devices one by one.
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_ids=layout.position_ids[None],
+                position_embeddings=rotary,
+                use_cache=False,
+                canvas_starts=layout.starts,
+                canvas_lengths=layout.lengths,
+                longest_canvas=layout.longest,
+                memory=layout.memory,
+            )
+        normed: Tensor = self._body.norm(hidden)
+        return normed[0]

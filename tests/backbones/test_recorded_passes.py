@@ -1,0 +1,133 @@
+"""Recorded passes replay what the layers do, for whole canvases and for parts of them.
+
+Recording is played by running the layers again on what lies in the recording's input tensor, which is all that a CUDA
+graph can see; the attention kernel by a stand-in that knows starts of canvases and nothing else.
+"""
+
+import random
+
+import pytest
+import torch
+
+from lm_eval_mdlm.backbones import attention, graphs
+from lm_eval_mdlm.backbones.graphs import GraphedLayers
+from lm_eval_mdlm.backbones.invariance import MatrixProducts
+from lm_eval_mdlm.backbones.layers import TransformersLayers
+from lm_eval_mdlm.backbones.layout import Layout
+from lm_eval_mdlm.backbones.memory import KeyValueMemory
+
+
+CPU = torch.device("cpu")
+
+
+def varlen(query, key, value, starts_q, starts_k, longest_q, longest_k, *, scale=None, **grouped):
+    mixed = torch.full_like(query, torch.nan)  # what no canvas holds is written by nobody
+    bounds = zip(
+        starts_q[:-1].tolist(), starts_q[1:].tolist(), starts_k[:-1].tolist(), starts_k[1:].tolist(), strict=True
+    )
+    for start, end, first, last in bounds:
+        if start == end:
+            continue
+        assert end - start <= longest_q and last - first <= longest_k
+        own = [t.transpose(0, 1)[None] for t in (query[start:end], key[first:last], value[first:last])]
+        attended = torch.nn.functional.scaled_dot_product_attention(*own, scale=scale, enable_gqa=True)
+        mixed[start:end] = attended[0].transpose(0, 1)
+    return mixed
+
+
+class Played(TransformersLayers):
+    """Layers that can be recorded."""
+
+    def table_up_to(self, longest):
+        return self._table.up_to(longest)
+
+
+def play(run):
+    written = run().clone()
+    return lambda: written.copy_(run()), written
+
+
+@pytest.fixture
+def layers(backbones, family, monkeypatch):
+    """The same layers run plainly, and recorded with the stand-in."""
+    body = backbones[family]._body
+    monkeypatch.setattr(attention, "varlen_attn", varlen)
+
+    class Network:
+        model = body._body
+
+    def with_kernel(kernel, run):
+        def wrapped(*arguments):
+            monkeypatch.setattr(body._body.config, "_attn_implementation", kernel)
+            return run(*arguments)
+
+        return wrapped
+
+    products = MatrixProducts.on(CPU, torch.float32)
+    recorded = GraphedLayers(Played(Network, body._table, products), CPU, play)
+    return with_kernel(attention.SDPA, body), with_kernel(attention.VARLEN, recorded), recorded
+
+
+@torch.inference_mode()
+def test_whole_canvases_in_every_shape(layers):
+    plain, replayed, recorded = layers
+    rng = random.Random(0)
+    for _ in range(12):
+        lengths = [rng.randint(1, 40) for _ in range(rng.randint(1, 5))]
+        num_tokens = recorded.padded(max(64, sum(lengths)))
+        assert num_tokens % graphs.TOKEN_STEP == 0 and num_tokens - max(64, sum(lengths)) < graphs.TOKEN_STEP
+        token_ids, layout = torch.randint(0, 300, (num_tokens,)), Layout.of(lengths, num_tokens)
+        torch.testing.assert_close(replayed(token_ids, layout), plain(token_ids, layout), atol=1e-5, rtol=1e-5)
+    shapes = len(recorded._recordings)
+    replayed(token_ids, layout)
+    assert len(recorded._recordings) == shapes
+
+
+def memory_of(body, family) -> KeyValueMemory:
+    attention_module = body.layers[0].self_attn
+    return KeyValueMemory(
+        num_layers=len(body.layers),
+        num_heads=attention_module.k_proj.out_features // attention_module.head_dim,
+        head_width=attention_module.head_dim,
+        dtype=torch.float32,
+        device=CPU,
+    )
+
+
+@torch.inference_mode()
+def test_parts_of_canvases_also_when_the_memory_grows(layers, backbones, family):
+    plain, replayed, recorded = layers
+    body = backbones[family]._body._body
+    memories = [memory_of(body, family) for _ in range(2)]
+    slots = [[memory.reserve(n) for n in (20, 33)] for memory in memories]
+    rng = random.Random(1)
+    for step in range(8):
+        if step == 5:
+            for memory, own in zip(memories, slots, strict=True):
+                own.append(memory.reserve(60))
+        lengths = [slot.length for slot in slots[0]]
+        whole = step in (0, 5)
+        positions = [torch.tensor(sorted(rng.sample(range(n), n if whole else 7))) for n in lengths]
+        num_tokens = recorded.padded(max(64, sum(map(len, positions))))
+        token_ids = torch.randint(0, 300, (num_tokens,))
+        expected, got = (
+            run(token_ids, Layout.of_parts(memory, own, positions, num_tokens))[: sum(map(len, positions))]
+            for run, memory, own in ((plain, memories[0], slots[0]), (replayed, memories[1], slots[1]))
+        )
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    assert all(shape.memory is None or shape.capacity == memories[1].capacity for shape in recorded._recordings)
+
+
+@torch.inference_mode()
+def test_the_recording_unused_for_longest_goes_first_and_long_passes_are_not_recorded(layers, monkeypatch):
+    plain, replayed, recorded = layers
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "MOST_TOKENS", 128)
+
+    def run(num_tokens):
+        token_ids, layout = torch.randint(0, 300, (num_tokens,)), Layout.of([30, 20], num_tokens)
+        torch.testing.assert_close(replayed(token_ids, layout), plain(token_ids, layout), atol=1e-5, rtol=1e-5)
+
+    for num_tokens in (64, 80, 64, 96, 130):
+        run(num_tokens)
+    assert [shape.num_tokens for shape in recorded._recordings] == [64, 96]
