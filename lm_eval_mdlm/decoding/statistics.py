@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from .types import Logits
@@ -22,28 +22,16 @@ class Statistics:
     argmax: Int[Tensor, " R"]
     """Most likely token; the smallest id among equals."""
 
-    @classmethod
-    def empty(cls, num_rows: int, device: torch.device) -> "Statistics":
-        """Rows that are yet to be `put`."""
-        entropy, confidence, margin = torch.empty(3, num_rows, device=device)
-        return cls(entropy, confidence, margin, torch.empty(num_rows, dtype=torch.long, device=device))
-
-    def put(self, start: int, rows: "Statistics") -> None:
-        """Write rows in place, from row `start` on."""
-        for name in self.__dataclass_fields__:
-            values = getattr(rows, name)
-            getattr(self, name)[start : start + len(values)] = values
-
-    def first(self, num_rows: int) -> "Statistics":
-        """The leading rows."""
-        return Statistics(*(getattr(self, name)[:num_rows] for name in self.__dataclass_fields__))
-
-    def to(self, device: torch.device | str) -> "Statistics":
-        """Move to a device with a single transfer, hence a single synchronisation."""
+    def packed(self) -> Float64[Tensor, "4 R"]:
+        """All four in one tensor, so that they move between devices with one transfer; nothing is rounded."""
         # Ids are exact in float64 up to 2**53, float32 values always.
-        columns = [getattr(self, name).double() for name in self.__dataclass_fields__]
-        entropy, confidence, margin, argmax = torch.stack(columns).to(device)
-        return Statistics(entropy.float(), confidence.float(), margin.float(), argmax.long())
+        return torch.stack([getattr(self, name).double() for name in self.__dataclass_fields__])
+
+    @classmethod
+    def unpacked(cls, packed: Float64[Tensor, "4 R"]) -> "Statistics":
+        """The inverse of `packed`."""
+        entropy, confidence, margin, argmax = packed
+        return cls(entropy.float(), confidence.float(), margin.float(), argmax.long())
 
 
 def statistics(logits: Logits) -> Statistics:

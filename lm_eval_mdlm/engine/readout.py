@@ -1,24 +1,65 @@
-"""From states to statistics and tokens, a fixed number of vocabulary-wide rows at a time."""
+"""From states to statistics and tokens, a limited number of vocabulary-wide rows at a time."""
 
+import functools
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ..backbones.backbone import Backbone
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import gumbel_argmax
-from ..decoding.statistics import Statistics, statistics
-from ..decoding.types import Logits
+from ..decoding.statistics import statistics
 
 
-BYTES_PER_ENTRY = 28
-"""Peak bytes per logit while one chunk is read: the head's output, its float32 copy, the copy with forbidden tokens,
-probabilities and their entropy terms in two widths; checked by `benchmarks/memory.py`."""
-MOST_ROWS = 128
+@runtime_checkable
+class StatisticsReader(Protocol):
+    """Reads statistics from a head's logits, after guidance and forbidden tokens."""
+
+    bytes_per_entry: int
+    """Peak bytes per logit while one chunk of rows is read, the head's output included."""
+    most_rows: int
+    """Rows from which reading more together is no faster."""
+    fixed_rows: bool
+    """Whether every call must have the same number of rows for a row's bits not to depend on it."""
+
+    def __call__(
+        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
+    ) -> Float64[Tensor, "4 R"]:
+        """Packed statistics of every row."""
+        ...
+
+
+class PlainStatistics:
+    """The reader for any device, in torch's own operations.
+
+    Reductions over the vocabulary are summed in another order for another shape, so the number of rows is fixed.
+    """
+
+    bytes_per_entry = 28
+    """The head's output, its float32 copy, the copy with forbidden tokens, probabilities and their entropy terms in
+    two widths; checked by `benchmarks/memory.py`."""
+    most_rows = 128
+    fixed_rows = True
+
+    def __call__(
+        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
+    ) -> Float64[Tensor, "4 R"]:
+        return statistics(rule.apply(conditional, unconditional)).packed()
+
+
+def reader_for(backbone: Backbone) -> StatisticsReader:
+    """The fastest reader that the backbone's device has."""
+    if backbone.device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return PlainStatistics()
+    from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
+
+    return FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
 
 
 @dataclass(frozen=True)
@@ -26,46 +67,58 @@ class Readout:
     """Reads R rows of V logits in chunks, so that memory does not grow with batch, length or vocabulary.
 
     With B = 32 canvases of 400 tokens and V = 126,464 the logits of a step would be 6.0 GiB in float32; chunks keep
-    all vocabulary-wide buffers together within `max_bytes`. Every chunk has the same number of rows, the last one
-    filled up, because reductions over the vocabulary are summed in another order for another shape, and the last
-    bits of a row's entropy would then depend on how many rows are read with it.
+    all vocabulary-wide buffers together within `max_bytes`.
     """
 
     backbone: Backbone
     max_bytes: int = 256 * 2**20
     """Budget of all vocabulary-wide buffers of a step; one row is always read, whatever it takes."""
 
+    @functools.cached_property
+    def reader(self) -> StatisticsReader:
+        """How statistics are read on the backbone's device."""
+        return reader_for(self.backbone)
+
     @property
     def rows_per_chunk(self) -> int:
         """Rows of logits that exist at a time."""
-        return min(MOST_ROWS, max(1, self.max_bytes // (BYTES_PER_ENTRY * self.backbone.vocab_size)))
+        return self._rows_at_once(self.reader)
 
-    def statistics(self, rule: LogitRule, states: Float[Tensor, "S D"]) -> Statistics:
-        """Statistics of R distributions on the CPU.
+    def _rows_at_once(self, reader: StatisticsReader) -> int:
+        return min(reader.most_rows, max(1, self.max_bytes // (reader.bytes_per_entry * self.backbone.vocab_size)))
+
+    def statistics(self, rule: LogitRule, states: Float[Tensor, "S D"]) -> Float64[Tensor, "4 R"]:
+        """Packed statistics of R distributions on the CPU.
 
         Args:
             rule: Guidance and forbidden tokens, one for all rows.
             states: R conditional states, followed under guidance by the R unconditional ones.
         """
         num_rows, size = len(states) // (2 if rule.guided else 1), self.rows_per_chunk
-        read = Statistics.empty(-(-num_rows // size) * size, states.device)
-        for start, logits in enumerate(self._chunks(rule, states)):
-            # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
-            read.put(start * size, statistics(logits))
-        return read.first(num_rows).to("cpu")
+        # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
+        read = torch.empty(4, -(-num_rows // size) * size, dtype=torch.float64, device=states.device)
+        for i, chunks in enumerate(self._chunks(rule, states, self.reader)):
+            packed = self.reader(rule, *chunks)
+            read[:, i * size : i * size + packed.shape[1]] = packed
+        return read[:, :num_rows].cpu()  # the one wait for the device in a step
 
     def sample(
         self, rule: LogitRule, states: Float[Tensor, "S D"], temperature: float, seeds: Sequence[int]
     ) -> list[int]:
         """One token per row at a temperature above 0; `seeds` has one entry per row."""
         tokens: list[Int[Tensor, " _"]] = []
-        for start, logits in enumerate(self._chunks(rule, states)):
-            own = seeds[start * self.rows_per_chunk : (start + 1) * self.rows_per_chunk]
-            tokens.append(gumbel_argmax(logits[: len(own)], temperature, own))
+        reader = PlainStatistics()  # samples need the logits themselves, in float32
+        size = self._rows_at_once(reader)
+        for start, chunks in enumerate(self._chunks(rule, states, reader)):
+            own = seeds[start * size : (start + 1) * size]
+            tokens.append(gumbel_argmax(rule.apply(*chunks)[: len(own)], temperature, own))
         return torch.cat(tokens).tolist()
 
-    def _chunks(self, rule: LogitRule, states: Float[Tensor, "S D"]) -> Iterator[Logits]:
-        sides = [torch.split(side, self.rows_per_chunk) for side in states.chunk(2 if rule.guided else 1)]
-        for chunks in zip(*sides, strict=True):
-            filled = [pad(chunk, (0, 0, 0, self.rows_per_chunk - len(chunk))) for chunk in chunks]
-            yield rule.apply(*map(self.backbone.head, filled))
+    def _chunks(
+        self, rule: LogitRule, states: Float[Tensor, "S D"], reader: StatisticsReader
+    ) -> Iterator[list[Float[Tensor, "R V"]]]:
+        """Logits of up to `rows_per_chunk` rows, once or, under guidance, twice."""
+        size = self._rows_at_once(reader)
+        for chunks in zip(*(torch.split(side, size) for side in states.chunk(2 if rule.guided else 1)), strict=True):
+            missing = size - len(chunks[0]) if reader.fixed_rows else 0
+            yield [self.backbone.head(pad(chunk, (0, 0, 0, missing))) for chunk in chunks]

@@ -1,17 +1,18 @@
 """One request: what it asks for, and how far its region has been filled."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.policies import UnmaskPolicy
 from ..decoding.proposal import RowKey
 from ..template import Region
+from .cache import CachePolicy
 from .record import Generation
 from .text import TextRule
 
@@ -35,6 +36,8 @@ class RowPlan:
     returns_text: bool = True
     """False where there is no tokenizer, and `text_rule` only counts tokens."""
     truncated: bool = False
+    cache: CachePolicy | None = None
+    """Recompute only part of the canvas in most passes; None for exact decoding."""
 
     @property
     def canvas_length(self) -> int:
@@ -52,93 +55,128 @@ class RowPlan:
         return 2 if self.logit_rule.guided else 1
 
 
-@dataclass
 class Row:
-    """The state of a live row; changed only by `commit`, `exit` and `finish_step`."""
+    """The state of a live row, on the host; changed only by `commit` and `finish_step`."""
 
-    plan: RowPlan
-    canvas: Int[Tensor, " L"] = field(init=False)
-    """Prompt and region, on the CPU."""
-    blocks: list[list[int]] = field(init=False)
-    """Positions still masked, by block; the first block is the current one."""
-    masked_answer: list[int] = field(init=False)
-    num_blocks: int = field(init=False)
-    block_masks: int = field(init=False)
-    block_step: int = 0
-    steps: int = 0
-    answer_entropy: float | None = None
-    exit_step: int | None = None
-    commit_steps: list[int | None] = field(init=False)
-    settled: bool = False
-
-    def __post_init__(self) -> None:
-        plan = self.plan
-        ids = plan.region.token_ids
-        self.canvas = torch.tensor([*plan.prompt_ids, *ids], dtype=torch.long)
-        masked = [i for i, token in enumerate(ids) if token == plan.mask_token_id]
-        self.blocks = split_into_blocks(masked, plan.block_length)
-        self.num_blocks = len(self.blocks)
-        self.block_masks = len(self.blocks[0])
-        self.masked_answer = list(plan.region.answer_positions)
-        self.commit_steps = [None] * len(ids)
+    def __init__(self, plan: RowPlan) -> None:
+        ids = np.array(plan.region.token_ids)
+        self.plan = plan
+        self.canvas = np.array([*plan.prompt_ids, *plan.region.token_ids], dtype=np.int64)
+        """(L,) prompt and region."""
+        self.steps, self.block_step, self.partial_steps = 0, 0, 0
+        self.slots: list[Any] = []
+        """Where the backbone keeps keys and values of the row's canvases, under a cache."""
+        self.answer_entropy: float | None = None
+        self.exit_step: int | None = None
+        self.settled = False
+        self._offset = len(plan.prompt_ids)
+        self._masked = ids == plan.mask_token_id
+        blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), plan.block_length)
+        self._blocks = [np.array(block) for block in blocks]
+        self._is_answer = np.zeros(len(ids), dtype=bool)
+        self._is_answer[list(plan.region.answer_positions)] = True
+        self._committed_in = np.zeros(len(ids), dtype=np.int64)
+        self._block = 0
+        self._look()
 
     @property
-    def eligible(self) -> list[int]:
-        """Masked positions of the current block, ascending."""
-        return self.blocks[0]
+    def num_blocks(self) -> int:
+        """Blocks that held masks at the start."""
+        return len(self._blocks)
 
     @property
-    def wanted(self) -> list[int]:
-        """Positions whose distributions this step needs, ascending: the eligible ones and the answer."""
-        return sorted({*self.eligible, *self.masked_answer})
+    def block_masks(self) -> int:
+        """Masks that the current block held when it opened."""
+        return len(self._blocks[self._block])
 
     @property
     def done(self) -> bool:
         """Whether the row needs no further pass."""
-        return not self.blocks or self.exit_step is not None or self.settled
+        return self._block == len(self._blocks) or self.exit_step is not None or self.settled
 
     @property
     def region_ids(self) -> list[int]:
         """The region's tokens as they stand."""
-        return self.canvas[len(self.plan.prompt_ids) :].tolist()
+        ids: list[int] = self.canvas[self._offset :].tolist()
+        return ids
 
-    def unconditional_canvas(self) -> Int[Tensor, " L"]:
-        """The canvas with its prompt masked, for guidance."""
-        canvas = self.canvas.clone()
-        canvas[: len(self.plan.prompt_ids)] = self.plan.mask_token_id
-        return canvas
+    @property
+    def canvases(self) -> list[NDArray[np.int64]]:
+        """What a pass is run on: the canvas and, under guidance, the one with its prompt masked."""
+        if not self.plan.logit_rule.guided:
+            return [self.canvas]
+        unconditional = self.canvas.copy()
+        unconditional[: self._offset] = self.plan.mask_token_id
+        return [self.canvas, unconditional]
 
-    def exits(self, entropies: dict[int, float]) -> bool:
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where in the canvas the `wanted` positions are."""
+        return self._offset + self.wanted
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the next pass recomputes only part of the canvas."""
+        return self.plan.cache is not None and self.block_step > 0
+
+    def recomputed(self, lookback: int) -> NDArray[np.int64]:
+        """Tokens of the canvas that the next pass recomputes, ascending; `lookback` is the backbone's."""
+        if self.plan.cache is None or not self.is_partial:
+            return np.arange(len(self.canvas))
+        start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
+        inside = np.zeros(len(self.canvas), dtype=bool)
+        inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
+        inside[np.maximum(self.places - lookback, 0)] = True
+        return np.flatnonzero(inside)
+
+    def exits(self, entropies: NDArray[np.float32]) -> bool:
         """Note the answer's entropy at this pass; whether it is low enough to end the row.
 
         The sum of marginal entropies bounds the joint entropy from above, so the row never ends on an answer less
         certain than asked; a lower threshold ends later.
+
+        Args:
+            entropies: Of the `wanted` positions, nats.
         """
         if self.plan.region.answer_positions:
-            self.answer_entropy = math.fsum(entropies[i] for i in self.masked_answer)
+            self.answer_entropy = math.fsum(entropies[self.wanted_answer].tolist())
         threshold = self.plan.exit_threshold
         return threshold is not None and self.answer_entropy is not None and self.answer_entropy < threshold
 
-    def commit(self, tokens: dict[int, int]) -> None:
+    def commit(self, positions: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
         """Write tokens at masked positions of the region; they never change again."""
-        offset = len(self.plan.prompt_ids)
-        for position, token in tokens.items():
-            self.canvas[offset + position] = token
-            self.commit_steps[position] = self.steps + 1
-        self.blocks = [[i for i in block if i not in tokens] for block in self.blocks]
-        self.masked_answer = [i for i in self.masked_answer if i not in tokens]
+        self.canvas[self._offset + positions] = tokens
+        self._committed_in[positions] = self.steps + 1
+        self._masked[positions] = False
 
     def finish_step(self, exited: bool) -> None:
         """Count the pass, open the next block if the current one is full, and test whether the text is settled."""
+        self.partial_steps += self.is_partial
         self.steps += 1
         self.block_step += 1
         if exited:
             self.exit_step = self.steps
-        if not self.blocks[0]:
-            self.blocks = [block for block in self.blocks if block]
-            self.block_step, self.block_masks = 0, len(self.blocks[0]) if self.blocks else 0
+        if not self._masked[self._blocks[self._block]].any():
+            self._block, self.block_step = self._block + 1, 0
         if self.plan.stop_when_settled and not self.done:
             self.settled = self.plan.text_rule.is_settled(self.region_ids)
+        self._look()
+
+    def _look(self) -> None:
+        """Work out what the next step needs to see."""
+        wanted = self._masked & self._is_answer
+        if self._block < len(self._blocks):
+            current = self._blocks[self._block]
+            wanted[current] |= self._masked[current]
+        self.wanted = np.flatnonzero(wanted)
+        """Positions whose distributions the next step needs, ascending: the eligible ones and the answer."""
+        self.wanted_answer = self._is_answer[self.wanted]
+        """Which of them are answer positions."""
+        eligible = np.zeros(len(wanted), dtype=bool)
+        if self._block < len(self._blocks):
+            eligible[self._blocks[self._block]] = True
+        self.wanted_eligible = eligible[self.wanted]
+        """Which of them are in the current block."""
 
     def generation(self, record_steps: bool) -> Generation:
         """The record of a finished row."""
@@ -147,10 +185,11 @@ class Row:
             token_ids=self.region_ids,
             text=returned.text if self.plan.returns_text else None,
             nfe=self.steps * self.plan.nfe_per_step,
+            nfe_partial=self.partial_steps * self.plan.nfe_per_step,
             tokens=returned.num_tokens,
             early_exit=self.exit_step is not None,
             exit_step=self.exit_step,
             answer_entropy=self.answer_entropy,
             truncated=self.plan.truncated,
-            commit_steps=list(self.commit_steps) if record_steps else None,
+            commit_steps=[step or None for step in self._committed_in.tolist()] if record_steps else None,
         )

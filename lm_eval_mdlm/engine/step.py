@@ -1,144 +1,183 @@
 """One step of several rows: a packed forward pass, a choice of positions per row, and the commits."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..backbones.backbone import Backbone, CanvasPart
 from ..decoding.policies import UnmaskPolicy
 from ..decoding.scores import Candidates
-from ..decoding.statistics import Statistics
 from ..errors import UsageError
 from .readout import Readout
 from .row import Row
 
 
-@dataclass(frozen=True)
-class RowReading:
-    """What one pass says about one row, at its `wanted` positions."""
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one pass says: numbers at the `wanted` positions of all rows, row after row."""
 
-    positions: list[int]
-    """In the region, ascending."""
-    statistics: Statistics
-    states: Float[Tensor, "S D"]
-    """On the device; under guidance the unconditional states follow the conditional ones."""
+    entropy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    argmax: NDArray[np.int64]
+    ends: list[int]
+    """Where each row's numbers end; the first entry, 0, is where they begin."""
+    states: list[Float[Tensor, "_ D"]]
+    """Of each row, on the device; under guidance the unconditional states follow the conditional ones."""
+
+    def at(self, row: int) -> slice:
+        """Where the numbers of a row are."""
+        return slice(self.ends[row], self.ends[row + 1])
+
+    def places(self, members: Sequence[int]) -> Any:
+        """Where the numbers of several rows, in ascending order, are."""
+        if len(members) + 1 == len(self.ends):
+            return slice(None)
+        return np.concatenate([np.arange(self.ends[i], self.ends[i + 1]) for i in members])
 
 
 @torch.inference_mode()
 def step(readout: Readout, rows: Sequence[Row]) -> None:
     """Advance every row by one step; no row's result depends on which others are there.
 
+    A step that raises has changed no row.
+
     Raises:
         UsageError: If the network returns NaN.
+        torch.OutOfMemoryError: If the pass does not fit.
     """
-    readings = _read(readout, _forward(readout, rows), rows)
-    chosen: dict[int, list[int]] = {}
-    for policy, members in _grouped(range(len(rows)), lambda i: rows[i].plan.policy).items():
-        selected = _select(policy, [rows[i] for i in members], [readings[i] for i in members])
-        chosen.update(zip(members, selected, strict=True))
-    for i, (row, reading) in enumerate(zip(rows, readings, strict=True)):
-        entropies = dict(zip(reading.positions, reading.statistics.entropy.tolist(), strict=True))
-        exited = row.exits(entropies)
+    reading = _read(readout, _forward(readout, rows), rows)
+    chosen = np.empty(reading.ends[-1], dtype=bool)
+    for policy, members in _grouped(len(rows), lambda i: rows[i].plan.policy).items():
+        chosen[reading.places(members)] = _select(policy, [rows[i] for i in members], reading, members)
+    commits = []
+    for i, row in enumerate(rows):
+        exited = row.exits(reading.entropy[reading.at(i)])
         # The pass that fires the exit is the row's last: the answer takes its proposals, reasoning masks stay.
-        positions = row.masked_answer if exited else chosen[i]
-        if positions:
-            row.commit(_proposals(readout, row, reading, positions))
+        picked = (row.wanted_answer if exited else chosen[reading.at(i)]).nonzero()[0]
+        commits.append((row, exited, row.wanted[picked], _proposals(readout, row, reading, i, picked)))
+    for row, exited, positions, tokens in commits:
+        row.commit(positions, tokens)
         row.finish_step(exited)
 
 
 def _forward(readout: Readout, rows: Sequence[Row]) -> list[Float[Tensor, "_ D"]]:
-    """One pass over all canvases; the states of each row's wanted positions."""
-    device = readout.backbone.device
-    canvases: list[Int[Tensor, " _"]] = []
-    flat: list[Int[Tensor, " _"]] = []
-    counts = []
-    start = 0
-    for row in rows:
-        offset = len(row.plan.prompt_ids)
-        wanted = torch.tensor(row.wanted) + offset
-        own = [row.canvas, row.unconditional_canvas()] if row.plan.logit_rule.guided else [row.canvas]
-        for canvas in own:
-            canvases.append(canvas)
-            flat.append(wanted + start)
-            start += len(canvas)
-        counts.append(len(wanted) * len(own))
+    """The states of each row's wanted positions, from one pass over all canvases; another one for rows with a cache."""
+    states: dict[int, Float[Tensor, "_ D"]] = {}
+    for forward, members in _grouped(len(rows), lambda i: _exact if rows[i].plan.cache is None else _cached).items():
+        together = forward(readout.backbone, [rows[i] for i in members])
+        counts = [len(rows[i].wanted) * rows[i].plan.nfe_per_step for i in members]
+        states.update(zip(members, torch.split(together, counts), strict=True))
+    return [states[i] for i in range(len(rows))]
+
+
+def _exact(backbone: Backbone, rows: Sequence[Row]) -> Float[Tensor, "R D"]:
+    canvases = [canvas for row in rows for canvas in row.canvases]
     lengths = [len(canvas) for canvas in canvases]
-    states = readout.backbone.states(torch.cat(canvases).to(device), lengths, torch.cat(flat).to(device))
-    return list(torch.split(states, counts))
+    places = [row.places for row in rows for _ in row.canvases]
+    wanted = np.concatenate([start + own for start, own in zip(accumulate([0, *lengths]), places, strict=False)])
+    return backbone.states(torch.from_numpy(np.concatenate(canvases)), lengths, torch.from_numpy(wanted))
 
 
-def _read(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], rows: Sequence[Row]) -> list[RowReading]:
+def _cached(backbone: Backbone, rows: Sequence[Row]) -> Float[Tensor, "R D"]:
+    parts = []
+    for row in rows:
+        row.slots = row.slots or [backbone.reserve(row.plan.canvas_length) for _ in row.canvases]
+        positions = row.recomputed(backbone.lookback)
+        wanted = torch.from_numpy(np.searchsorted(positions, row.places))
+        for canvas, slot in zip(row.canvases, row.slots, strict=True):
+            token_ids, own = torch.from_numpy(canvas[positions]), torch.from_numpy(positions)
+            parts.append(CanvasPart(token_ids=token_ids, positions=own, wanted=wanted, slot=slot))
+    return backbone.partial_states(parts)
+
+
+def _read(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], rows: Sequence[Row]) -> Reading:
     """Statistics of every row, read together for rows that treat logits alike."""
-    readings: dict[int, RowReading] = {}
-    for rule, members in _grouped(range(len(rows)), lambda i: rows[i].plan.logit_rule).items():
-        halves = [states[i].chunk(2 if rule.guided else 1) for i in members]
-        together = torch.cat([half for side in zip(*halves, strict=True) for half in side])
-        read = readout.statistics(rule, together)
-        if bool(read.entropy.isnan().any()):
-            raise UsageError(
-                f"the network returned NaN in dtype={readout.backbone.dtype}; use dtype=bfloat16 or float32, and check "
-                f"the checkpoint."
-            )
-        sizes = [len(rows[i].wanted) for i in members]
-        columns = [torch.split(getattr(read, name), sizes) for name in Statistics.__dataclass_fields__]
-        for i, *own in zip(members, *columns, strict=True):
-            readings[i] = RowReading(rows[i].wanted, Statistics(*own), states[i])
-    return [readings[i] for i in range(len(rows))]
+    ends = [0, *accumulate(len(row.wanted) for row in rows)]
+    reading = Reading(
+        entropy=np.empty(ends[-1], dtype=np.float32),
+        confidence=np.empty(ends[-1], dtype=np.float32),
+        margin=np.empty(ends[-1], dtype=np.float32),
+        argmax=np.empty(ends[-1], dtype=np.int64),
+        ends=ends,
+        states=list(states),
+    )
+    for rule, members in _grouped(len(rows), lambda i: rows[i].plan.logit_rule).items():
+        own = [states[i] for i in members]
+        if rule.guided:
+            halves = [both.chunk(2) for both in own]
+            own = [half for side in zip(*halves, strict=True) for half in side]
+        places = reading.places(members)
+        packed = readout.statistics(rule, torch.cat(own) if len(own) > 1 else own[0]).numpy()
+        columns: tuple[NDArray[Any], ...] = (reading.entropy, reading.confidence, reading.margin, reading.argmax)
+        for column, values in zip(columns, packed, strict=True):
+            column[places] = values
+    if np.isnan(reading.entropy).any():
+        raise UsageError(
+            f"the network returned NaN in dtype={readout.backbone.dtype}; use dtype=bfloat16 or float32, and check "
+            f"the checkpoint."
+        )
+    return reading
 
 
-def _select(policy: UnmaskPolicy, rows: Sequence[Row], readings: Sequence[RowReading]) -> list[list[int]]:
-    """The positions that one policy commits in each of its rows."""
-    width = max(len(reading.positions) for reading in readings)
+def _select(policy: UnmaskPolicy, rows: Sequence[Row], reading: Reading, members: Sequence[int]) -> NDArray[np.bool_]:
+    """For the wanted positions of the rows of one policy, one row after the other, whether it commits them."""
+    places = reading.places(members)
+    counts = np.array([len(row.wanted) for row in rows])
+    shape = (len(rows), int(counts.max()))
+    present = None if (counts == shape[1]).all() else np.arange(shape[1]) < counts[:, None]
 
-    def padded(values: Iterable[Tensor]) -> Tensor:
-        return torch.stack([torch.nn.functional.pad(v, (0, width - len(v))) for v in values])
+    def grid(values: NDArray[Any]) -> Tensor:
+        if present is None:
+            return torch.from_numpy(values.reshape(shape))
+        padded = np.zeros(shape, dtype=values.dtype)
+        padded[present] = values
+        return torch.from_numpy(padded)
 
-    def eligible(row: Row, reading: RowReading) -> Bool[Tensor, " N"]:
-        open_positions = set(row.eligible)
-        return torch.tensor([position in open_positions for position in reading.positions])
-
-    def noise(row: Row, reading: RowReading) -> Float[Tensor, " N"]:
-        if not policy.needs_noise:
-            return torch.zeros(len(reading.positions))
-        return row.plan.key.order_noise(row.steps, len(row.plan.region.token_ids))[reading.positions]
-
-    pairs = list(zip(rows, readings, strict=True))
     candidates = Candidates(
-        entropy=padded(reading.statistics.entropy for reading in readings),
-        confidence=padded(reading.statistics.confidence for reading in readings),
-        margin=padded(reading.statistics.margin for reading in readings),
-        noise=padded(noise(*pair) for pair in pairs),
-        eligible=padded(eligible(*pair) for pair in pairs),
+        entropy=grid(reading.entropy[places]),
+        confidence=grid(reading.confidence[places]),
+        margin=grid(reading.margin[places]),
+        noise=grid(np.concatenate([_noise(row) for row in rows])) if policy.needs_noise else torch.zeros(shape),
+        eligible=grid(np.concatenate([row.wanted_eligible for row in rows])),
         block_masks=torch.tensor([row.block_masks for row in rows]),
         block_step=torch.tensor([row.block_step for row in rows]),
         num_blocks=torch.tensor([row.num_blocks for row in rows]),
     )
-    chosen = policy.select(candidates) & candidates.eligible
-    if not chosen.any(dim=-1).all():
+    chosen = (policy.select(candidates) & candidates.eligible).numpy()
+    if not chosen.any(axis=1).all():
         raise RuntimeError(f"{policy} committed nothing where masks remain; a policy must commit at least one.")
-    return [
-        [position for position, picked in zip(reading.positions, mask, strict=False) if picked]
-        for reading, mask in zip(readings, chosen.tolist(), strict=True)
-    ]
+    flat: NDArray[np.bool_] = chosen.reshape(-1) if present is None else chosen[present]
+    return flat
 
 
-def _proposals(readout: Readout, row: Row, reading: RowReading, positions: Sequence[int]) -> dict[int, int]:
-    """The token each position takes: the most likely one, or a sample at a temperature."""
-    index = [reading.positions.index(position) for position in positions]
-    if row.plan.temperature == 0:
-        return dict(zip(positions, reading.statistics.argmax[index].tolist(), strict=True))
-    sides = reading.states.chunk(row.plan.nfe_per_step)
-    states = torch.cat([side[index] for side in sides])
-    seeds = [row.plan.key.seed("token", row.steps, position) for position in positions]
-    return dict(zip(positions, readout.sample(row.plan.logit_rule, states, row.plan.temperature, seeds), strict=True))
+def _noise(row: Row) -> NDArray[np.float32]:
+    drawn: NDArray[np.float32] = row.plan.key.order_noise(row.steps, len(row.plan.region.token_ids)).numpy()
+    return drawn[row.wanted]
 
 
-def _grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
+def _proposals(
+    readout: Readout, row: Row, reading: Reading, number: int, picked: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The token each picked position takes, as an index into `wanted`: the most likely one, or a sample."""
+    if row.plan.temperature == 0 or not len(picked):
+        return reading.argmax[reading.at(number)][picked]
+    sides = reading.states[number].chunk(row.plan.nfe_per_step)
+    states = torch.cat([side[torch.from_numpy(picked)] for side in sides])
+    seeds = [row.plan.key.seed("token", row.steps, position) for position in row.wanted[picked].tolist()]
+    return np.array(readout.sample(row.plan.logit_rule, states, row.plan.temperature, seeds))
+
+
+def _grouped(count: int, key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
     groups: dict[Any, list[int]] = defaultdict(list)
-    for item in items:
+    for item in range(count):
         groups[key(item)].append(item)
     return groups

@@ -44,15 +44,11 @@ def test_bfloat16_logits_are_read_in_float32():
     assert statistics(logits).confidence.item() < 1.0
 
 
-def test_moving_statistics_loses_nothing():
+def test_packing_statistics_loses_nothing():
     logits = torch.randn(5, 200_000)
     found = statistics(logits)
-    moved = found.to("cpu")
+    moved = Statistics.unpacked(found.packed())
     assert all(torch.equal(getattr(found, name), getattr(moved, name)) for name in vars(found))
-    parts = Statistics.empty(5, logits.device)
-    parts.put(2, statistics(logits[2:]))
-    parts.put(0, statistics(logits[:2]))
-    assert all(torch.equal(getattr(found, name), getattr(parts, name)) for name in vars(found))
 
 
 def test_forbidden_tokens_get_no_probability_and_arguments_stay():

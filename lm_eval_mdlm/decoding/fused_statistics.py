@@ -1,0 +1,103 @@
+"""The four statistics of a distribution as one GPU kernel that reads logits and nothing else.
+
+One program reads one row, in blocks of fixed size, so that a row's bits do not depend on the rows beside it. Source of
+the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d).
+"""
+
+import functools
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from .logits import LogitRule
+
+
+BLOCK = 4096
+"""Logits read at a time."""
+
+
+@triton.jit
+def _load_logits(
+    conditional, unconditional, forbidden, start, scale, VOCAB: tl.constexpr, GUIDED: tl.constexpr, BLOCK: tl.constexpr
+):
+    tokens = start + tl.arange(0, BLOCK)
+    inside = tokens < VOCAB
+    logits = tl.load(conditional + tokens, mask=inside, other=0.0).to(tl.float32)
+    if GUIDED:
+        baseline = tl.load(unconditional + tokens, mask=inside, other=0.0).to(tl.float32)
+        logits = baseline + scale * (logits - baseline)
+    banned = tl.load(forbidden + tokens, mask=inside, other=1)
+    return tokens, tl.where(banned != 0, float("-inf"), logits)
+
+
+@triton.jit
+def _row_statistics(
+    conditional, unconditional, forbidden, out, scale, VOCAB: tl.constexpr, GUIDED: tl.constexpr, BLOCK: tl.constexpr
+):
+    row, num_rows = tl.program_id(0), tl.num_programs(0)
+    conditional += row.to(tl.int64) * VOCAB
+    unconditional += row.to(tl.int64) * VOCAB
+    # Every lane keeps the two largest of its own logits, and the token of the largest.
+    first = tl.full((BLOCK,), float("-inf"), tl.float32)
+    second = tl.full((BLOCK,), float("-inf"), tl.float32)
+    token_of_first = tl.full((BLOCK,), 2147483647, tl.int32)
+    for start in range(0, VOCAB, BLOCK):
+        tokens, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        second = tl.maximum(second, tl.minimum(first, x))
+        token_of_first = tl.where(x > first, tokens, token_of_first)
+        first = tl.maximum(first, x)
+    best = tl.max(first, axis=0)
+    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647), axis=0)
+    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+    total = tl.zeros((BLOCK,), tl.float32)
+    weighted = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, VOCAB, BLOCK):
+        tokens, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        below = x - best
+        power = tl.exp(below)
+        total += power
+        weighted += tl.where(power > 0, power * below, 0.0)
+    z = tl.sum(total.to(tl.float64), axis=0)
+    entropy = tl.log(z) - tl.sum(weighted.to(tl.float64), axis=0) / z
+    confidence = 1.0 / z
+    margin = confidence - tl.exp((runner_up - best).to(tl.float64)) / z
+    tl.store(out + row, entropy)
+    tl.store(out + num_rows + row, confidence)
+    tl.store(out + 2 * num_rows + row, margin)
+    tl.store(out + 3 * num_rows + row, argmax.to(tl.float64))
+
+
+class FusedStatistics:
+    """Reads statistics on a GPU straight from a head's logits, in whatever dtype they are."""
+
+    fixed_rows = False
+    """Whether every call must have the same number of rows for a row's bits not to depend on it."""
+    most_rows = 1024
+    """Rows from which reading more together is no faster."""
+
+    def __init__(self, vocab_size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.bytes_per_entry = 2 * dtype.itemsize
+        self._vocab_size, self._device = vocab_size, device
+        self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
+
+    def __call__(
+        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
+    ) -> Float64[Tensor, "4 R"]:
+        """Packed statistics of every row after `rule`; `conditional` and `unconditional` stay as they are."""
+        out = torch.empty(4, len(conditional), dtype=torch.float64, device=conditional.device)
+        _row_statistics[(len(conditional),)](
+            conditional.contiguous(),
+            (conditional if unconditional is None else unconditional).contiguous(),
+            *(self._forbidden(rule.forbidden_ids), out, rule.cfg_scale + 1.0),
+            **{"VOCAB": self._vocab_size, "GUIDED": unconditional is not None, "BLOCK": BLOCK},
+            **{"num_warps": 8, "enable_fp_fusion": False},  # guidance is rounded as in `LogitRule`
+        )
+        return out
+
+    def _mask(self, forbidden_ids: tuple[int, ...]) -> UInt8[Tensor, " V"]:
+        mask = torch.zeros(self._vocab_size, dtype=torch.uint8, device=self._device)
+        mask[list(forbidden_ids)] = 1
+        return mask

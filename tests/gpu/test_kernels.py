@@ -1,0 +1,118 @@
+"""Every Triton kernel against the operation of torch or transformers that it replaces.
+
+On a GPU: `python -m pytest tests/gpu -o addopts= -m gpu`. Without one, in Triton's interpreter and float32 only:
+`TRITON_INTERPRET=1 python -m pytest tests/gpu/test_kernels.py -o addopts= -m gpu`.
+"""
+
+import os
+
+import pytest
+import torch
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not (INTERPRETED or torch.cuda.is_available()), reason="no CUDA device"),
+    pytest.mark.filterwarnings("ignore"),
+]
+DEVICE = "cpu" if INTERPRETED else "cuda"
+# The interpreter cuts float32 off where a GPU rounds it to bfloat16.
+DTYPES = [torch.float32] if INTERPRETED else [torch.float32, torch.bfloat16, torch.float16]
+MOST_DIFFERENT = {torch.float32: 1.0, torch.bfloat16: 0.02, torch.float16: 0.02}
+"""Share of values that may be rounded the other way."""
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+
+
+def assert_rounds_alike(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=2 * torch.finfo(theirs.dtype).eps, atol=1e-6)
+    assert (ours != theirs).float().mean() <= MOST_DIFFERENT[theirs.dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [64, 96, 4096])
+def test_add_and_norm_is_the_residual_sum_and_the_root_mean_square_norm(dtype, width):
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    from lm_eval_mdlm.backbones.kernels import add_and_norm
+
+    norm = LlamaRMSNorm(width, eps=1e-5).to(DEVICE, dtype)
+    norm.weight.data = draw(width, dtype=dtype, seed=1)
+    hidden, delta = draw(7, width, dtype=dtype), draw(7, width, dtype=dtype, seed=2)
+    assert_rounds_alike(add_and_norm(hidden.clone(), None, norm.weight, 1e-5), norm(hidden))
+    updated = hidden.clone()
+    assert_rounds_alike(add_and_norm(updated, delta, norm.weight, 1e-5), norm(hidden + delta))
+    assert torch.equal(updated, hidden + delta)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wide_table", [True, False])
+def test_rotation_turns_queries_and_keys_and_leaves_values(dtype, wide_table):
+    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+    from lm_eval_mdlm.backbones.kernels import rotate
+
+    num_tokens, heads, turned, width = 9, 8, 6, 32
+    angles = draw(20, width // 2).repeat(1, 2) * 3
+    cos, sin = (table.to(torch.float32 if wide_table else dtype) for table in (angles.cos(), angles.sin()))
+    positions = torch.arange(num_tokens, device=DEVICE) * 7 % 20
+    qkv = draw(num_tokens, heads * width, dtype=dtype)
+    split = qkv.view(num_tokens, heads, width)
+    theirs, _ = apply_rotary_pos_emb(split[:, :turned], split[:, :turned], cos[positions], sin[positions])
+    ours = qkv.clone()
+    rotate(ours, positions, (cos, sin), turned)
+    assert_rounds_alike(ours.view_as(split)[:, :turned], theirs.to(dtype))
+    assert torch.equal(ours.view_as(split)[:, turned:], split[:, turned:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [48, 2048, 3000])
+def test_gated_silu_is_silu_times_up(dtype, width):
+    from lm_eval_mdlm.backbones.kernels import gated_silu
+
+    gate_up = draw(5, 2 * width, dtype=dtype) * 3
+    gate, up = gate_up.chunk(2, dim=-1)
+    assert_rounds_alike(gated_silu(gate_up), torch.nn.functional.silu(gate) * up)
+
+
+@pytest.mark.parametrize("vocab_size", [50, 4096, 9001])
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
+def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+    from lm_eval_mdlm.decoding.statistics import Statistics, statistics
+
+    conditional, other = draw(6, vocab_size) * 4, draw(6, vocab_size, seed=1)
+    conditional[0, 3] = 60.0  # certain
+    conditional[1, 7] = conditional[1, vocab_size - 2] = 50.0  # a tie
+    conditional[2, vocab_size - 1] = 99.0  # forbidden below
+    conditional[3] = other[3] = 0.25  # uniform
+    unconditional = other if cfg_scale else None
+    rule = LogitRule((2, vocab_size - 1), cfg_scale)
+    read = FusedStatistics(vocab_size, conditional.dtype, conditional.device)
+    ours = Statistics.unpacked(read(rule, conditional, unconditional))
+    theirs = statistics(rule.apply(conditional, unconditional))
+    # Logits up to 150 under guidance have steps of 1.5e-5 in float32.
+    torch.testing.assert_close(ours.entropy, theirs.entropy, atol=5e-5 if cfg_scale else 5e-6, rtol=1e-5)
+    for name in ("confidence", "margin"):
+        torch.testing.assert_close(
+            getattr(ours, name), getattr(theirs, name), atol=1e-5 if cfg_scale else 1e-6, rtol=1e-5
+        )
+    assert ours.argmax.tolist() == theirs.argmax.tolist()
+
+
+def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+
+    logits = draw(40, 5000) * 4
+    read = FusedStatistics(5000, logits.dtype, logits.device)
+    rule = LogitRule((4999,))
+    together = read(rule, logits)
+    for row in (0, 17, 39):
+        assert torch.equal(read(rule, logits[row : row + 1])[:, 0], together[:, row])
+    logits[5, 100] = torch.nan
+    assert read(rule, logits)[0].isnan().nonzero().flatten().tolist() == [5]
