@@ -50,11 +50,6 @@ class LoadingConfig:
             raise UsageError("pretrained must name a checkpoint directory or hub id; add --model_args pretrained=...")
         return cls(**{name: _CHECKS[name](name, value) for name, value in given.items()})
 
-    @property
-    def rows(self) -> int | str:
-        """Rows decoded together, or `auto`."""
-        return self.max_batch_size or self.batch_size if self.batch_size == "auto" else self.batch_size
-
     def for_backbone(self, device: str | None) -> dict[str, Any]:
         """Arguments of `load_backbone`, on the device of this process."""
         if device is not None and device.startswith("cuda") and not torch.cuda.is_available():

@@ -1,5 +1,6 @@
 """The model `mdlm` of lm-evaluation-harness: requests in, texts with their counts out."""
 
+import dataclasses
 import logging
 import time
 from collections import Counter
@@ -17,14 +18,13 @@ from .chat import ChatTokenizer
 from .config import DecodingConfig
 from .distributed import ProcessGroup
 from .engine.record import Generation
-from .engine.row import RowPlan
 from .errors import UsageError, print_usage_errors_in_one_line
 from .generation import budget_of, run
 from .loading import LoadingConfig, split_options
-from .planning import plan_row
 from .provenance import provenance
 from .requests import options_of_request
 from .task import CountedText, add_stats
+from .work_sharing import RowRequest
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -48,11 +48,13 @@ class MDLM(LM):  # type: ignore[misc]
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
         self._device = self.backbone.device
-        budget_of(self.backbone, self.loading.batch_size)
+        self._budget = budget_of(self.backbone, self.loading.batch_size, self.loading.max_batch_size)
         self._chat = ChatTokenizer(self.backbone.tokenizer)
         self.tokenizer = self._chat.tokenizer
         self._effective: dict[str, dict[str, Any]] = {}
         self._totals: Counter[str] = Counter()
+        self._nfe_by_process: Counter[int] = Counter()
+        self._has_shared = False
         self._said: set[str] = set()
         if self.loading.task_stats:
             add_stats(ConfigurableTask)
@@ -94,20 +96,25 @@ class MDLM(LM):  # type: ignore[misc]
         return self._chat.render(chat_history, add_generation_prompt)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Decode all requests; every one is checked before the first forward pass."""
-        if not requests:
-            return []
-        plans = self._plan(requests)
-        self._report_truncation(plans)
+        """Decode all requests; every one is checked before the first forward pass.
+
+        Under a launcher the processes decode their requests together, so this is collective; see also `barrier`.
+        """
         started = time.monotonic()
+        sections = self._group.everyones(lambda: self._checked(requests))
+        self._has_shared = True
+        if not any(sections):
+            return []
 
         def keep(index: int, generation: Generation) -> None:
             self.cache_hook.add_partial("generate_until", requests[index].args, CountedText.of(generation))
 
         show = self.rank == 0 and not disable_tqdm
-        done = run(self.backbone, plans, batch_size=self.loading.rows, progress=show, on_finish=keep)
+        decoded = run(self.backbone, sections, group=self._group, budget=self._budget, progress=show, on_finish=keep)
+        done = decoded.generations
         self._totals.update(requests=len(done), nfe=sum(g.nfe for g in done), tokens=sum(g.tokens for g in done))
         self._totals["seconds"] += round(time.monotonic() - started)
+        self._nfe_by_process.update(dict(enumerate(decoded.nfe_by_process)))
         return [CountedText.of(generation) for generation in done]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -118,8 +125,13 @@ class MDLM(LM):  # type: ignore[misc]
 
     loglikelihood_rolling = loglikelihood
 
-    def _plan(self, requests: Sequence[Any]) -> list[RowPlan]:
-        plans = []
+    def _checked(self, requests: Sequence[Any]) -> list[RowRequest]:
+        asked = self._row_requests(requests)
+        self._report_truncation([request.plan(self.backbone).truncated for request in asked])
+        return asked
+
+    def _row_requests(self, requests: Sequence[Any]) -> list[RowRequest]:
+        asked = []
         seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
         for request in requests:
             context, raw = request.args
@@ -127,9 +139,10 @@ class MDLM(LM):  # type: ignore[misc]
             self._effective[str(request.task_name)] = config.effective()
             repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
             self._check_cache_holds_one(config, raw, repeat)
-            plans.append(plan_row(self.backbone, self._chat.encode(context, config.add_bos_token), config, repeat))
+            ids = self._chat.encode(context, config.add_bos_token)
+            asked.append(RowRequest(prompt_ids=ids, config=config, repeat=repeat))
             seen[id(request)] += 1
-        return plans
+        return asked
 
     def _config_of(self, generation_kwargs: Mapping[str, Any]) -> DecodingConfig:
         options = self.loading.without_fixed(options_of_request(generation_kwargs))
@@ -150,12 +163,11 @@ class MDLM(LM):  # type: ignore[misc]
             self._said.add(line)
             logger.warning(line)
 
-    def _report_truncation(self, plans: Sequence[RowPlan]) -> None:
-        cut = sum(plan.truncated for plan in plans)
-        if cut:
+    def _report_truncation(self, truncated: Sequence[bool]) -> None:
+        if cut := sum(truncated):
             logger.warning(
                 "%d of %d prompts were cut from the left to fit max_length=%d beside their region (rank %d).",
-                *(cut, len(plans), self.max_length, self.rank),
+                *(cut, len(truncated), self.max_length, self.rank),
             )
 
     def _check_cache_holds_one(self, config: DecodingConfig, raw: Mapping[str, Any], repeat: int) -> None:
@@ -189,7 +201,9 @@ class MDLM(LM):  # type: ignore[misc]
                 "loading": self.loading.effective(),
                 "decoding": self.config.effective(),
                 "decoding_by_task": self._effective,
+                "budget_of_a_pass": dataclasses.asdict(self._budget),
                 "totals_of_rank_0": dict(self._totals),
+                "nfe_by_process": [self._nfe_by_process[rank] for rank in range(self.world_size)],
                 "world_size": self.world_size,
             }
         }
@@ -203,5 +217,9 @@ class MDLM(LM):  # type: ignore[misc]
         return self._group.gather_object(obj, dst)
 
     def barrier(self) -> None:
-        """See `ProcessGroup`."""
+        """Wait for all processes; one that --use_cache has given all its answers helps the others decode first."""
+        # The harness does not call `generate_until` where the cache answers everything, but it always comes here.
+        if self.world_size > 1 and not self._has_shared:
+            self.generate_until([], disable_tqdm=True)
+        self._has_shared = False
         self._group.barrier()

@@ -80,7 +80,7 @@ def test_mask_is_never_proposed_however_likely():
         assert MASK not in row.token_ids
     # Nor does it count as certainty: what is left is uniform.
     plan = plan_row(Masks(), [7], DecodingConfig.from_options({"template": [{"answer": 1}]}))
-    ((_, done),) = decode(Readout(Masks()), [plan], Budget())
+    ((_, done),) = decode(Readout(Masks()), [(0, plan)], Budget())
     assert done.answer_entropy == pytest.approx(math.log(VOCAB - 1), abs=1e-4)
 
 
@@ -145,7 +145,7 @@ def test_samples_do_not_depend_on_how_many_rows_are_read_at_a_time():
     options = {"gen_length": 12, "block_length": 12, "k": 12, "temperature": 1.0}
     plan = plan_row(backbone, [7], DecodingConfig.from_options(options))
     whole, chunked = (
-        next(decode(Readout(backbone, max_bytes=size), [plan], Budget()))[1].region_ids for size in (2**20, 1)
+        next(decode(Readout(backbone, max_bytes=size), [(0, plan)], Budget()))[1].region_ids for size in (2**20, 1)
     )
     assert whole == chunked and len(set(whole)) > 4
 

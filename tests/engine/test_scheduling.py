@@ -54,9 +54,9 @@ def test_rows_with_different_options_share_a_pass_unchanged():
     backbone = HashBackbone()
     configs = [DecodingConfig.from_options({**o, "gen_length": 24, "block_length": 8}) for o in OPTIONS]
     plans = [plan_row(backbone, PROMPTS[i], config) for i, config in enumerate(configs)]
-    together = dict(decode(Readout(backbone), plans, Budget()))
+    together = dict(decode(Readout(backbone), enumerate(plans), Budget()))
     for i, plan in enumerate(plans):
-        ((_, alone),) = decode(Readout(HashBackbone()), [plan], Budget())
+        ((_, alone),) = decode(Readout(HashBackbone()), [(0, plan)], Budget())
         assert together[i].generation(True) == alone.generation(True)
 
 
@@ -66,8 +66,8 @@ def test_chunked_reading_changes_nothing():
     plans = [plan_row(backbone, prompt, options) for prompt in PROMPTS[:6]]
     one_row_at_a_time = Readout(backbone, max_bytes=1)
     assert one_row_at_a_time.rows_per_chunk == 1
-    whole = {i: row.generation(True) for i, row in decode(Readout(backbone), plans, Budget())}
-    assert {i: row.generation(True) for i, row in decode(one_row_at_a_time, plans, Budget())} == whole
+    whole = {i: row.generation(True) for i, row in decode(Readout(backbone), enumerate(plans), Budget())}
+    assert {i: row.generation(True) for i, row in decode(one_row_at_a_time, enumerate(plans), Budget())} == whole
 
 
 def test_logits_exist_for_a_bounded_number_of_rows_at_a_time():
@@ -78,7 +78,7 @@ def test_logits_exist_for_a_bounded_number_of_rows_at_a_time():
     options = DecodingConfig.from_options({"gen_length": 24, "k": 24, "block_length": 24, "cfg_scale": 1.0})
     plans = [plan_row(backbone, prompt, options) for prompt in PROMPTS]
     bounded = Readout(backbone, max_bytes=28 * VOCAB * 10)
-    list(decode(bounded, plans, Budget()))
+    list(decode(bounded, enumerate(plans), Budget()))
     assert set(sizes) == {10}  # 23 rows of 24 masks: always ten at a time, the last ones filled up
     assert len(sizes) == 2 * -(-23 * 24 // 10)
 
@@ -93,17 +93,58 @@ def test_finished_rows_leave_and_waiting_ones_take_their_place_at_once():
     lengths = [2, 9, 3, 4]
     configs = [DecodingConfig.from_options({"gen_length": n}) for n in lengths]
     plans = [plan_row(backbone, [7], config) for config in configs]
-    finished = [(i, row.steps) for i, row in decode(Readout(backbone), plans, Budget(max_rows=2))]
+    finished = [(i, row.steps) for i, row in decode(Readout(backbone), enumerate(plans), Budget(max_rows=2))]
     assert finished == [(0, 2), (2, 3), (1, 9), (3, 4)]
     # Rows 0, 2 and 3 follow each other in the second place while row 1 decodes: no pass is half empty or idle.
     assert [len(p) for p in backbone.passes] == [2] * 9
     assert sum(row_steps for _, row_steps in finished) == sum(map(len, backbone.passes))
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_results_do_not_depend_on_refill(options):
+    backbone = HashBackbone()
+    config = DecodingConfig.from_options({**options, "gen_length": 24, "block_length": 8})
+    plans = [plan_row(backbone, prompt, config) for prompt in PROMPTS]
+
+    def rows(budget):
+        return {i: row.generation(True) for i, row in decode(Readout(backbone), enumerate(plans), budget)}
+
+    assert rows(Budget(max_rows=4, refill=False)) == rows(Budget(max_rows=4)) == rows(Budget(max_tokens=100))
+
+
+def test_without_refill_a_batch_ends_before_the_next_begins():
+    backbone = scripted()
+    configs = [DecodingConfig.from_options({"gen_length": n}) for n in (2, 9, 3, 4)]
+    plans = [plan_row(backbone, [7], config) for config in configs]
+    budget = Budget(max_rows=2, refill=False)
+    assert [i for i, _ in decode(Readout(backbone), enumerate(plans), budget)] == [0, 1, 2, 3]
+    assert [len(p) for p in backbone.passes] == [2] * 2 + [1] * 7 + [2] * 3 + [1]
+
+
+@pytest.mark.parametrize(
+    ("budget", "drawn_then"),
+    [
+        (Budget(max_rows=2), [2, 3, 4, 4]),
+        (Budget(max_tokens=7), [3, 3, 4, 4]),  # rows of 3, 4, 5 and 6 tokens: at most one is held back
+    ],
+    ids=str,
+)
+def test_plans_are_not_drawn_ahead_of_their_turn(budget, drawn_then):
+    backbone = scripted()
+    drawn = []
+
+    def queue():
+        for i in range(4):
+            drawn.append(i)
+            yield i, plan_row(backbone, [7], DecodingConfig.from_options({"gen_length": 2 + i}))
+
+    assert [(i, len(drawn)) for i, _ in decode(Readout(backbone), queue(), budget)] == list(enumerate(drawn_then))
+
+
 def test_token_budget_bounds_every_pass_but_always_admits_one_row():
     backbone = scripted()
     plans = [plan_row(backbone, [7] * n, DecodingConfig.from_options({"gen_length": 4})) for n in (3, 3, 20, 3, 3, 3)]
-    list(decode(Readout(backbone), plans, Budget(max_tokens=15)))
+    list(decode(Readout(backbone), enumerate(plans), Budget(max_tokens=15)))
     assert max(sum(p) for p in backbone.passes if len(p) > 1) <= 15
     assert [24] in backbone.passes
 
@@ -112,7 +153,7 @@ def test_guided_rows_count_twice_in_the_budget():
     backbone = scripted()
     options = DecodingConfig.from_options({"gen_length": 4, "cfg_scale": 1.0})
     plans = [plan_row(backbone, [7] * 4, options) for _ in range(2)]
-    list(decode(Readout(backbone), plans, Budget(max_tokens=31)))
+    list(decode(Readout(backbone), enumerate(plans), Budget(max_tokens=31)))
     assert {len(p) for p in backbone.passes} == {2}
 
 

@@ -132,17 +132,17 @@ def test_prefix_of_the_answer_is_continued(checkpoint, more_tasks):
 def test_special_tokens_stand_in_no_text_and_only_single_tokens_are_suppressed(checkpoint):
     model = MDLM(checkpoint, device="cpu")
     marker = "<|start_header_id|>"
-    plan = model._plan([request(gen_length=4)])[0]
+    plan = model._row_requests([request(gen_length=4)])[0].plan(model.backbone)
     ids = [model.tokenizer.convert_tokens_to_ids(marker), *model.tokenizer.encode("ab", add_special_tokens=False)]
     assert plan.text_rule.read([*ids, *plan.region.token_ids])
     assert marker not in plan.text_rule.decode(ids) and plan.text_rule.decode(ids) == "ab"
     with pytest.raises(UsageError, match="must name single tokens, got 'several words here'"):
-        model._plan([request(suppress_tokens=["several words here"])])
-    named = model._plan([request(suppress_tokens=[marker])])[0].logit_rule.forbidden_ids
-    assert set(named) == {model.backbone.mask_token_id, ids[0]}
+        model.generate_until([request(suppress_tokens=["several words here"])])
+    named = model._row_requests([request(suppress_tokens=[marker])])[0].plan(model.backbone)
+    assert set(named.logit_rule.forbidden_ids) == {model.backbone.mask_token_id, ids[0]}
 
 
 def test_fixed_text_is_tokenised_without_special_tokens(greedy_bos):
     template = [{"text": "So"}, {"answer": 2}]
-    region = greedy_bos._plan([request(template=template)])[0].region
+    region = greedy_bos._row_requests([request(template=template)])[0].plan(greedy_bos.backbone).region
     assert greedy_bos.tokenizer.bos_token_id not in region.token_ids

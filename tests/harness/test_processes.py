@@ -4,10 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
 
+from lm_eval_mdlm.distributed import ProcessGroup
+from lm_eval_mdlm.model import MDLM
 from tests.harness.running import evaluate, outcomes
 
 
@@ -46,7 +52,55 @@ def test_two_processes_give_the_results_of_one(checkpoint, tasks, tmp_path, limi
     for name, value in one["results"]["pens_template"].items():
         if "nfe" in name or "entropy" in name or "exact_match" in name:
             assert two["results"]["pens_template"][name] == pytest.approx(value), name
-    assert two["config"]["mdlm"]["world_size"] == 2
+    record = two["config"]["mdlm"]
+    assert record["world_size"] == 2 and record["budget_of_a_pass"]["max_rows"] == 3
+    assert len(record["nfe_by_process"]) == 2 and all(record["nfe_by_process"])
+
+
+class Threads:
+    """Two processes of a run as two threads; this is one of them."""
+
+    world_size = 2
+    gate, parts, shared = threading.Barrier(2, timeout=60), [None, None], ProcessGroup(alone=True).counters()
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.counters = rank, lambda: self.shared
+
+    def everyones(self, attempt):
+        self.parts[self.rank] = attempt()
+        self.barrier()
+        together = list(self.parts)
+        self.barrier()
+        return together
+
+    def barrier(self):
+        self.gate.wait()
+
+
+def test_process_that_finds_all_its_answers_in_the_cache_helps_the_other(checkpoint, tmp_path):
+    models = [MDLM(checkpoint, device="cpu", gen_length=12, batch_size=2) for _ in range(2)]
+    ours, theirs = (
+        [Instance("generate_until", {}, (f"{name} {i}", {"until": []}), i, ("pens", i, 1)) for i in range(8)]
+        for name in "ab"
+    )
+    expected = [models[0].generate_until(requests, disable_tqdm=True) for requests in (ours, theirs)]
+    caches = [CachingLM(model, str(tmp_path / f"{rank}.db")) for rank, model in enumerate(models)]
+    for request, text in zip(theirs, expected[1], strict=True):
+        models[1].cache_hook.add_partial("generate_until", request.args, text)
+    for rank, model in enumerate(models):
+        model._group, model._rank, model._world_size = Threads(rank), rank, 2
+
+    def as_the_harness_does(lm, requests):
+        texts = lm.generate_until(requests)
+        lm.barrier()
+        return texts
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(as_the_harness_does, *pair) for pair in zip(caches, (ours, theirs), strict=True)]
+        assert [thread.result() for thread in running] == expected
+    passes = [model.get_model_info()["mdlm"]["nfe_by_process"] for model in models]
+    # The first figure also holds the 192 passes of the two runs in one process that filled the cache.
+    assert passes[1][1] > 0 and passes[0] == [2 * 96 + passes[1][0], passes[1][1]] and sum(passes[1]) == 8 * 12
 
 
 def test_fewer_documents_than_processes_is_refused_in_one_line(checkpoint, tasks, tmp_path):
