@@ -8,6 +8,7 @@ from typing import Any
 
 from . import values
 from .decoding.policies import UnmaskPolicy
+from .engine.cache import CACHES
 from .errors import UsageError
 from .samplers import SAMPLERS, SCORES, describe
 from .template import Template
@@ -46,6 +47,9 @@ class DecodingConfig:
     """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
     exit_threshold: float | None = None
     """gamma, nats, at least 0: the row ends when its answer's entropy is below; off if unset."""
+    cache: str = "none"
+    """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
+    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
     stop_when_settled: bool = False
     """Also end a row once its text can no longer change; never changes the text, only its NFE."""
     temperature: float = 0.0
@@ -163,6 +167,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "block_length": _at_least(1),
     "template": _template,
     "exit_threshold": values.number,
+    "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
     "stop_when_settled": values.flag,
     "temperature": _finite,
     "seed": _at_least(-(2**63)),

@@ -7,6 +7,7 @@ from .config import DEFAULT_GEN_LENGTH, DecodingConfig
 from .decoding.blocks import split_into_blocks
 from .decoding.logits import LogitRule
 from .decoding.proposal import RowKey
+from .engine.cache import CACHES, CachePolicy
 from .engine.row import RowPlan
 from .engine.text import TextRule
 from .errors import UsageError
@@ -54,6 +55,7 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
         temperature=config.temperature,
         exit_threshold=config.exit_threshold,
         stop_when_settled=config.stop_when_settled,
+        cache=_cache(backbone, config),
         text_rule=_text_rule(backbone, region, config),
         returns_text=backbone.tokenizer is not None,
         truncated=len(prompt_ids) > room,
@@ -82,6 +84,13 @@ def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
     masks = template.gen_length if template else config.gen_length or DEFAULT_GEN_LENGTH
     if masks >= _longest_canvas(backbone, config):
         raise _no_room(masks, backbone, config)
+
+
+def _cache(backbone: Backbone, config: DecodingConfig) -> CachePolicy | None:
+    if config.cache == "none":
+        return None
+    backbone.reserve(1)  # refuses before the first pass if there is no memory for keys and values
+    return CACHES[config.cache]
 
 
 def _needed(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:

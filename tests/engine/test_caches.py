@@ -1,0 +1,158 @@
+"""Prefix and dual caches: against a dense reference with stale keys and values, and by what must not change."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lm_eval_mdlm import generate, load_backbone
+from lm_eval_mdlm.backbones.backbone import CanvasPart
+from lm_eval_mdlm.backbones.memory import KeyValueMemory
+from lm_eval_mdlm.config import DecodingConfig
+from lm_eval_mdlm.engine.cache import DualCache, PrefixCache
+from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.engine.record import Generation
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.planning import plan_row
+from lm_eval_mdlm.template import Template
+from tests.tiny import FAMILIES, make_checkpoint
+from tests.toy import ScriptedBackbone
+
+
+PROMPTS = [[3 + (7 * i + 11 * j) % 380 for j in range(4 + 9 * i % 40)] for i in range(12)]
+OPTIONS = {"gen_length": 40, "block_length": 16}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def backbone(request, tmp_path_factory):
+    return load_backbone(str(make_checkpoint(tmp_path_factory.mktemp(request.param), request.param)), device="cpu")
+
+
+def rotated(x, cos, sin):
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class DenseReference:
+    """One canvas through a network's modules, with plain matrices and stale keys and values kept in a list."""
+
+    def __init__(self, backbone) -> None:
+        self.body = backbone._body._body
+        self.kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __call__(self, token_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        hidden = self.body.embed_tokens(token_ids)
+        cos, sin = (table[0] for table in self.body.rotary_emb(hidden, positions[None]))
+        fresh = not self.kept
+        for i, layer in enumerate(self.body.layers):
+            attention = layer.self_attn
+            normed = layer.input_layernorm(hidden)
+            q, k, v = (
+                project(normed).view(len(positions), -1, attention.head_dim).transpose(0, 1)
+                for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+            )
+            q, k = rotated(q, cos, sin), rotated(k, cos, sin)
+            if fresh:
+                self.kept.append((k.clone(), v.clone()))
+            keys, values = self.kept[i]
+            keys[:, positions], values[:, positions] = k, v
+            repeats = len(q) // len(keys)
+            scores = q @ keys.repeat_interleave(repeats, 0).transpose(1, 2) / math.sqrt(attention.head_dim)
+            mixed = scores.softmax(-1) @ values.repeat_interleave(repeats, 0)
+            hidden = hidden + attention.o_proj(mixed.transpose(0, 1).flatten(1))
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return self.body.norm(hidden)
+
+
+@torch.inference_mode()
+def test_a_partial_pass_is_dense_attention_over_stale_keys_and_values(backbone):
+    generator = torch.Generator().manual_seed(0)
+    lengths = (30, 9, 51)
+    canvases = [torch.randint(3, 380, (n,), generator=generator) for n in lengths]
+    references = [DenseReference(backbone) for _ in lengths]
+    gap = backbone.reserve(5)
+    slots = [backbone.reserve(n) for n in lengths]
+    del gap  # leaves a hole in front
+    first = [torch.arange(n) for n in lengths]
+    later = [torch.tensor([4, 5, 6, 20]), torch.tensor([0, 1]), torch.arange(30, 51)]
+    for order, subsets in (((0, 1, 2), first), ((2, 0, 1), later), ((1, 2, 0), first), ((0, 2, 1), later)):
+        for canvas, own in zip(canvases, subsets, strict=True):
+            canvas[own[::2]] = torch.randint(3, 380, (len(own[::2]),), generator=generator)
+        expected = [ref(canvas[own], own) for ref, canvas, own in zip(references, canvases, subsets, strict=True)]
+        parts, rows = [], []
+        for i in order:
+            # A token read from the state before its own needs that one in the part.
+            follows = np.flatnonzero(np.isin(subsets[i] - 1, subsets[i]) | (subsets[i] == 0).numpy())
+            wanted = torch.from_numpy(follows) if backbone.lookback else torch.arange(len(subsets[i]))
+            shift = backbone.lookback * (subsets[i][wanted] > 0).long()
+            rows.append(expected[i][wanted - shift])
+            own = {"token_ids": canvases[i][subsets[i]], "positions": subsets[i]}
+            parts.append(CanvasPart(**own, wanted=wanted, slot=slots[i]))
+        torch.testing.assert_close(backbone.partial_states(parts), torch.cat(rows), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_a_block_decoded_in_one_pass_is_exact(backbone, cache):
+    exact = generate(backbone, PROMPTS, k=16, **OPTIONS)
+    cached = generate(backbone, PROMPTS, k=16, cache=cache, **OPTIONS)
+    assert cached == exact and {row.nfe_partial for row in cached} == {0}
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("cfg_scale", [0.0, 0.5])
+def test_results_and_counts_do_not_depend_on_batch_or_order(backbone, cache, cfg_scale):
+    options = {**OPTIONS, "sampler": "med", "entropy_threshold": 0.8, "cache": cache, "cfg_scale": cfg_scale}
+    alone = generate(backbone, PROMPTS, batch_size=1, **options)
+    assert generate(backbone, PROMPTS, batch_size=5, **options) == alone
+    assert generate(backbone, PROMPTS[::-1], batch_size=4, **options)[::-1] == alone
+    per_step = 2 if cfg_scale else 1
+    assert len({row.nfe for row in alone}) > 1
+    assert all(row.nfe - row.nfe_partial == 3 * per_step for row in alone)  # one whole pass for each of 3 blocks
+
+
+def test_exact_and_cached_rows_share_a_batch_without_changing_each_other(backbone):
+    kinds = ("none", "prefix", "dual")
+    configs = [DecodingConfig.from_options({**OPTIONS, "k": 2, "cache": kinds[i % 3]}) for i in range(len(PROMPTS))]
+    plans = [plan_row(backbone, prompt, config) for prompt, config in zip(PROMPTS, configs, strict=True)]
+
+    def decoded(rows: int) -> list[Generation]:
+        finished = dict(decode(Readout(backbone), enumerate(plans), Budget(max_rows=rows)))
+        return [finished[i].generation(record_steps=True) for i in range(len(plans))]
+
+    alone = decoded(1)
+    assert decoded(7) == alone
+    assert [row.nfe_partial > 0 for row in alone] == [i % 3 > 0 for i in range(len(PROMPTS))]
+
+
+def test_what_each_cache_recomputes():
+    template = Template.parse([{"reasoning": 8}, {"text": "ab"}, {"answer": 3}])
+    region = template.lay_out(lambda text: [ord(c) for c in text], 0)
+    everything = range(13)
+    prefix = np.flatnonzero(PrefixCache().recomputed(region, 4, 8)).tolist()
+    assert prefix == list(everything)[4:]
+    dual = np.flatnonzero(DualCache().recomputed(region, 0, 4)).tolist()
+    assert dual == [0, 1, 2, 3, 8, 9, 10, 11, 12]
+
+
+def test_memory_is_given_back_reused_and_keeps_its_contents_when_it_grows():
+    memory = KeyValueMemory(num_layers=2, num_heads=1, head_width=4, dtype=torch.float32, device=torch.device("cpu"))
+    first, second = memory.reserve(10), memory.reserve(6)
+    assert {*range(first.start, first.start + 10)}.isdisjoint(range(second.start, second.start + 6))
+    value = torch.randn(6, 1, 4)
+    memory.write(1, torch.arange(second.start, second.start + 6), value, -value)
+    old_start = first.start
+    del first
+    assert memory.reserve(10).start == old_start
+    large = memory.reserve(1000)
+    assert large.start + 1000 < memory.capacity
+    assert torch.equal(memory.keys[1, second.start : second.start + 6], value)
+    assert torch.equal(memory.values[1, second.start : second.start + 6], -value)
+
+
+def test_a_backbone_without_memory_refuses_a_cache_before_the_first_pass():
+    toy = ScriptedBackbone(lambda ids: ids, vocab_size=9, mask_token_id=8)
+    with pytest.raises(UsageError, match="cache"):
+        generate(toy, [[1, 2]], gen_length=4, cache="dual")
+    assert toy.passes == []
