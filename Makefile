@@ -34,7 +34,7 @@ demo: $(STAMP)
 	  --tasks mdlm_demo --limit 8 --batch_size 8 --log_samples --output_path demo_output
 
 # What made lm_eval_mdlm/demo/checkpoint, into build/demo/checkpoint; wants a GPU.
-DEMO_STEPS ?= 7100
+DEMO_STEPS ?= 22000
 train-demo: $(STAMP)
 	$(BIN)/python -m lm_eval_mdlm.demo.prepare build/demo --seed 1 --num-train 300000
 	$(BIN)/lm-eval-mdlm finetune --data build/demo/train.jsonl --validation build/demo/validation.jsonl \

@@ -54,6 +54,11 @@ class ProcessGroup:
             patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
             self.accelerator = Accelerator(kwargs_handlers=[patience])
             # The store by which the launcher's processes found each other: there with any backend, at no further port.
+            if self.world_size != int(os.environ["WORLD_SIZE"]):
+                raise UsageError(
+                    f"WORLD_SIZE={os.environ['WORLD_SIZE']} processes were launched and accelerate counts "
+                    f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
+                )
             self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
 
     @property

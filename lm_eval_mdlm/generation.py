@@ -18,9 +18,10 @@ from .values import integer
 from .work_sharing import Pool, RowRequest, Ticket, Totals
 
 
-MOST_TOKENS = {"cuda": 16384, "cpu": 2048}
+MOST_TOKENS = {"cuda": 16384, "cpu": 512}
 """Tokens of a packed pass under `batch_size="auto"`, at most: where the matrix units are saturated (600 TFLOP/s at
-8192 tokens and 605 at 14336 on one H200, 8B shape in bfloat16), so that more would only make rows wait."""
+8192 tokens and 605 at 14336 on one H200, 8B shape in bfloat16), so that more would only make rows wait. One canvas
+fills a CPU core already, and longer passes lose to its caches (`python -m benchmarks.cpu`)."""
 SHARE_OF_FREE_MEMORY = 0.8
 """What a pass may take of it; the rest is for the vocabulary's buffers and for fragmentation."""
 

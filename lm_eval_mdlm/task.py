@@ -25,7 +25,7 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "answer_entropy": False,
     "truncated": False,
 }
-"""The counts of docs/semantics.md section 8 as metrics; None where neither direction is better."""
+"""The counts of docs/semantics.md section 9 as metrics; None where neither direction is better."""
 
 
 class CountedText(str):

@@ -13,6 +13,7 @@ import torch
 from lm_eval_mdlm.config import DecodingConfig
 from lm_eval_mdlm.distributed import ProcessGroup
 from lm_eval_mdlm.engine.decode import Budget
+from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.generation import generate, run
 from lm_eval_mdlm.work_sharing import Pool, RowRequest, Ticket
 from tests.engine.test_scheduling import MASK, PROMPTS, VOCAB, HashBackbone
@@ -211,3 +212,15 @@ def test_progress_counts_the_rows_of_all_processes():
     ours.count(generation)
     totals = theirs.count(generation)
     assert (totals.rows, totals.nfe, totals.tokens) == (2, 8, 2 * generation.tokens)
+
+
+def test_processes_that_accelerate_does_not_see_are_refused(monkeypatch):
+    from lm_eval_mdlm import distributed
+
+    class Alone:
+        num_processes, process_index = 1, 0
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "Accelerator", lambda **options: Alone())
+    with pytest.raises(UsageError, match="ACCELERATE_USE_CPU"):
+        ProcessGroup()

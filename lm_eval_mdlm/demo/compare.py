@@ -19,6 +19,7 @@ from .word_problems import DELIMITER
 
 REASONING_LENGTH, ANSWER_LENGTH = 104, 4
 TEMPLATE = [{"reasoning": REASONING_LENGTH}, {"text": DELIMITER}, {"answer": ANSWER_LENGTH}]
+BLOCK_LENGTH = 13
 MED = {"sampler": "med", "entropy_threshold": 0.2}
 EXIT_THRESHOLD = 0.1
 
@@ -32,6 +33,8 @@ class Outcome:
     """Share of right answers."""
     nfe: float
     """Mean forward passes per problem."""
+    nfe_partial: float
+    """Mean number of these that recomputed only part of the canvas."""
     num_problems: int
 
     @property
@@ -41,7 +44,7 @@ class Outcome:
         return math.sqrt(spread / (self.num_problems - 1)) if self.num_problems > 1 else math.nan
 
     def __str__(self) -> str:
-        return f"{self.label:<34} {100 * self.accuracy:5.1f} ± {100 * self.standard_error:3.1f} %  {self.nfe:7.1f} NFE"
+        return f"{self.label:<38} {100 * self.accuracy:5.1f} ± {100 * self.standard_error:3.1f} %  {self.nfe:7.1f} NFE"
 
 
 def read_problems(limit: int) -> list[dict[str, str]]:
@@ -51,14 +54,21 @@ def read_problems(limit: int) -> list[dict[str, str]]:
 
 
 def decode_all(backbone: Backbone, problems: Sequence[Mapping[str, str]], label: str, **options: Any) -> Outcome:
-    """Decode every problem with the demo's template, all in one block."""
+    """Decode every problem with the demo's template, block by block: eight of reasoning, one of the answer."""
     assert backbone.tokenizer is not None, "the demo checkpoint has a tokenizer"
     prompts = [backbone.tokenizer.encode(problem["prompt"]) for problem in problems]
-    rows = generate(backbone, prompts, template=TEMPLATE, block_length=REASONING_LENGTH * 2, **options)
+    rows = generate(backbone, prompts, template=TEMPLATE, block_length=BLOCK_LENGTH, **options)
     answers = [(row.text or "").rpartition(DELIMITER)[2] for row in rows]
     right = sum(answer == problem["answer"] for answer, problem in zip(answers, problems, strict=True))
     nfe = sum(row.nfe for row in rows) / len(rows)
-    return Outcome(label=label, accuracy=right / len(rows), nfe=nfe, num_problems=len(rows))
+    partial = sum(row.nfe_partial for row in rows) / len(rows)
+    return Outcome(label=label, accuracy=right / len(rows), nfe=nfe, nfe_partial=partial, num_problems=len(rows))
+
+
+def fixed_nfe(k: int) -> int:
+    """Forward passes of the template at k tokens a pass: every block takes its own."""
+    blocks = [BLOCK_LENGTH] * (REASONING_LENGTH // BLOCK_LENGTH) + [ANSWER_LENGTH]
+    return sum(-(-masks // k) for masks in blocks)
 
 
 def compare(backbone: Backbone, problems: Sequence[Mapping[str, str]]) -> list[Outcome]:
@@ -72,8 +82,8 @@ def compare(backbone: Backbone, problems: Sequence[Mapping[str, str]]) -> list[O
 
     med = run("MED, λ = 0.2 nats", **MED)
     run(f"MED + early exit, γ = {EXIT_THRESHOLD} nats", **MED, exit_threshold=EXIT_THRESHOLD)
-    steps = max(1, round(med.nfe))
-    run(f"fixed k, {steps} steps as MED needs", sampler="fixed_k", steps=steps)
+    k = min(range(1, BLOCK_LENGTH + 1), key=lambda k: abs(fixed_nfe(k) - med.nfe))
+    run(f"fixed k = {k}, at about MED's NFE", sampler="fixed_k", k=k)
     run("one token at a time (k = 1)", sampler="fixed_k", k=1)
     return outcomes
 
@@ -86,7 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     backbone = load_backbone(str(checkpoint_dir()), device=chosen.device)
     problems = read_problems(chosen.limit)
-    print(f"{len(problems)} word problems, entropy decoding, template of {REASONING_LENGTH} + {ANSWER_LENGTH} masks")
+    print(
+        f"{len(problems)} word problems, entropy decoding, template of {REASONING_LENGTH} + {ANSWER_LENGTH} masks, "
+        f"blocks of {BLOCK_LENGTH}"
+    )
     compare(backbone, problems)
 
 

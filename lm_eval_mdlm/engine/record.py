@@ -1,4 +1,4 @@
-"""What a decoded row gives back, and every quantity that is counted for it (docs/semantics.md 8)."""
+"""What a decoded row gives back, and every quantity that is counted for it (docs/semantics.md 9)."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Generation:
 
     @property
     def stats(self) -> dict[str, int | float]:
-        """The counts by their names in docs/semantics.md section 8, as numbers that can be averaged.
+        """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged.
 
         `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
         `answer_entropy` is left out where there is no answer segment.

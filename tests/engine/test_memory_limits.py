@@ -158,4 +158,4 @@ def test_automatic_budget_is_a_share_of_free_memory(monkeypatch, free, reserved,
 
 
 def test_automatic_budget_of_a_cpu_is_fixed():
-    assert budget_of(HashBackbone(), "auto") == Budget(max_tokens=2048)
+    assert budget_of(HashBackbone(), "auto") == Budget(max_tokens=512)

@@ -1,4 +1,4 @@
-"""Texts of docs/semantics.md section 7, over a tokenizer of one character a token: 0 is the mask, 1 the end of text."""
+"""Texts of docs/semantics.md section 8, over a tokenizer of one character a token: 0 is the mask, 1 the end of text."""
 
 import itertools
 import random
