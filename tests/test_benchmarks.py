@@ -1,9 +1,6 @@
 """The benchmarks: what they count is counted right, and the checks among them can fail."""
 
 import json
-import os
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,19 +8,17 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import cpu, engine, identity, kernel, memory, scaling, timing
+from benchmarks import engine, identity, kernel
 from benchmarks.flops import layer_parameters, pass_bytes, pass_flops
 from benchmarks.networks import SHAPES, random_backbone
 from benchmarks.official import official_generate
 from benchmarks.replay import random_prompts, recorded, replay
-from benchmarks.report import Measurement, Report
 from benchmarks.schedule import wanted_by_k, wanted_by_steps
 from lm_eval_mdlm import UsageError, generate, load_backbone
 from lm_eval_mdlm.backbones.packed import PackedBackbone
 from tests.toy import ScriptedBackbone
 
 
-CPU = torch.device("cpu")
 TINY = SHAPES["tiny"]
 
 
@@ -247,110 +242,3 @@ def test_a_folder_without_the_official_loop_is_refused(tmp_path):
     (tmp_path / "generate.py").write_text("def generate(model, prompt):\n    return prompt\n")
     with pytest.raises(UsageError, match="must take block_length, cfg_scale, gen_length, mask_id"):
         official_generate(tmp_path)
-
-
-def run_script(script, tmp_path: Path, *more: str) -> dict:
-    name = script.__name__.removeprefix("benchmarks.")
-    script.main(["--device", "cpu", "--shape", "tiny", "--out", str(tmp_path), *more])
-    (written,) = tmp_path.glob(f"{name}*.json")
-    assert (tmp_path / f"{written.stem}.md").read_text().startswith(f"`python -m benchmarks.{name} --device cpu")
-    return json.loads(written.read_text())
-
-
-def test_the_engine_script_takes_the_passes_that_its_cases_must_need(tmp_path):
-    sizes = ["--region", "16", "--prompt", "8", "--prompts", "5", "20", "--masks", "16", "--block-length", "8"]
-    report = run_script(engine, tmp_path, *sizes, "--batch", "4", "--passes", "5", "--repeats", "1")
-    by_name = {row["case"].split(":")[0]: row for row in report["rows"]}
-    assert {name: row["NFE"] for name, row in by_name.items()} == {
-        "alone": 16,
-        "short": 4,
-        "batch": 4 * 4,  # 16 masks at 4 a pass
-        "equal NFE": 8 * 5,
-        "NFE spread 4x": 2 * (2 + 4 + 6 + 8),
-    }
-    assert by_name["alone"]["tokens per pass"] == 24
-    # One token a pass in two blocks of 8: rows of logits 8, 7, ..., 1 twice.
-    operations = 16 * pass_flops(TINY, [24], 0) + 2 * sum(pass_flops(TINY, [0], n) for n in range(1, 9))
-    took = by_name["alone"]["ms per NFE"]["median"] * 16 / 1e3
-    assert by_name["alone"]["TFLOP/s"]["median"] * took * 1e12 == pytest.approx(operations)
-
-
-def test_the_kernel_script_lays_out_all_tokens(tmp_path):
-    report = run_script(kernel, tmp_path, "--tokens", "64", "150", "--canvas", "40", "--repeats", "1")
-    assert [(row["tokens T"], row["canvases B"]) for row in report["rows"]] == [(64, 2), (150, 4)]
-    assert kernel.canvases(150, 40) == [38, 38, 37, 37]
-    assert report["machine"]["torch"] == torch.__version__
-
-
-@pytest.mark.skipif(not os.access(memory.CLEAR_REFS, os.W_OK), reason="the high-water mark cannot be reset here")
-def test_the_memory_script_measures_every_number_of_rows(tmp_path):
-    report = run_script(memory, tmp_path, "--batch", "1", "2", "--length", "60", "--gen-length", "20")
-    assert [row["wanted rows"] for row in report["rows"]] == [20, 40]
-
-
-def test_memory_that_is_freed_again_is_still_seen_at_the_peak():
-    held = memory.resident_peak(lambda: torch.ones(2**24, dtype=torch.float32))
-    assert 60 * 2**20 < held < 100 * 2**20
-
-
-def test_the_scaling_script_ends_with_all_records_and_reads_its_own_baseline(tmp_path):
-    sizes = ["--batch", "2", "--lengths", "40", "--rows", "6", "--masks", "8", "--k-max", "3", "--repeats", "1"]
-    first = run_script(scaling, tmp_path, *sizes)
-    (row,) = first["rows"]
-    assert row["NFE by process"] == str(row["NFE"])
-    assert 6 * 3 <= row["NFE"] <= 6 * 8
-    took = row["seconds"]["median"]
-    assert scaling.baselines(tmp_path / "scaling_1.json") == {(2, 40, row["NFE"]): took}
-    again = run_script(scaling, tmp_path, *sizes, "--baseline", str(tmp_path / "scaling_1.json"))["rows"][0]
-    assert again["times one process"]["median"] == pytest.approx(took / again["seconds"]["median"])
-    with pytest.raises(UsageError, match="--baseline must hold B=2, L=40"):
-        other = [*sizes[:-3], "8", *sizes[-2:]]
-        run_script(scaling, tmp_path, *other, "--baseline", str(tmp_path / "scaling_1.json"))
-
-
-def test_the_cpu_script_holds_every_batch_against_the_first(tmp_path):
-    sizes = ["--rows", "1", "2", "--prompts", "8", "12", "--masks", "6", "--k", "3", "--repeats", "1"]
-    cpu.main([*sizes, "--out", str(tmp_path)])
-    rows = json.loads((tmp_path / "cpu.json").read_text())["rows"]
-    assert [row["times the first"]["median"] for row in rows[::2]] == [1.0, 1.0]
-    for first, other in (rows[:2], rows[2:]):
-        times = zip(first["ms per NFE"]["values"], other["ms per NFE"]["values"], strict=True)
-        assert other["times the first"]["values"] == pytest.approx([a / b for a, b in times])
-    assert [row.get("NFE") for row in rows] == [4, 4, None, None]
-
-
-def test_a_baseline_of_several_processes_is_refused(tmp_path):
-    (tmp_path / "two.json").write_text(json.dumps({"rows": [{"processes": 2}]}))
-    with pytest.raises(UsageError, match="--baseline must be a report of one process"):
-        scaling.baselines(tmp_path / "two.json")
-
-
-def test_a_time_covers_the_whole_call_and_nothing_else():
-    time.sleep(0.05)
-    took = timing.repeated(CPU, lambda: time.sleep(0.02), repeats=3)
-    assert len(took.values) == 3
-    assert 0.02 <= min(took.values) < 0.05
-
-
-def test_rates_count_every_operation_and_both_directions_of_a_copy(monkeypatch):
-    monkeypatch.setattr(timing, "seconds", lambda device, action: action() is None or 0.5)
-    assert timing.matmul_peak(CPU, torch.float32, repeats=1).median == 2 * 1024**3 / 0.5
-    assert timing.copy_bandwidth(CPU, repeats=1).median == 2 * 2**27 / 0.5
-
-
-def test_spread_is_quartiles_of_many_and_extremes_of_few():
-    assert Measurement((4.0, 1.0, 2.0)).spread == (1.0, 4.0)
-    many = Measurement((5.0, 1.0, 3.0, 2.0, 4.0))
-    assert (many.median, many.spread) == (3.0, (2.0, 4.0))
-    assert many.per(60.0).values == (12.0, 60.0, 20.0, 30.0, 15.0)
-    assert many.over(Measurement((10.0, 2.0, 3.0, 1.0, 4.0))).values == (0.5, 0.5, 1.0, 2.0, 1.0)
-
-
-def test_a_report_keeps_every_repeat_and_a_table_with_all_columns(tmp_path, capsys):
-    rows = [{"case": "a", "ms": Measurement((1.0, 3.0))}, {"case": "b", "more": 0.25}]
-    Report(name="trial", command="python -m benchmarks.trial", rows=rows, device=CPU).write(tmp_path / "new")
-    written = json.loads((tmp_path / "new" / "trial.json").read_text())
-    assert written["rows"][0]["ms"] == {"median": 2.0, "spread": [1.0, 3.0], "values": [1.0, 3.0]}
-    table = (tmp_path / "new" / "trial.md").read_text()
-    assert "| case | ms | more |\n| --- | --- | --- |\n| a | 2 (1 to 3) | - |\n| b | - | 0.25 |" in table
-    assert capsys.readouterr().out.strip() == table.strip()
