@@ -26,29 +26,33 @@ SHARE_OF_FREE_MEMORY = 0.8
 """What a pass may take of it; the rest is for the vocabulary's buffers and for fragmentation."""
 
 
-def budget_of(backbone: Backbone, batch_size: int | str, max_rows: int | None = None) -> Budget:
+def budget_of(
+    backbone: Backbone, batch_size: int | str, max_rows: int | None = None, *, cached: bool = False
+) -> Budget:
     """The limits of a forward pass: a number of rows, or `auto` for a number of tokens that free memory allows.
 
     Args:
         backbone: Loaded, so that its weights are no longer counted as free memory.
         batch_size: Rows, at least 1, or `auto`.
         max_rows: With `auto`, also a limit of rows.
+        cached: Whether rows keep keys and values between passes.
     """
     if str(batch_size).split(":")[0] == "auto":
-        return Budget(max_rows=max_rows, max_tokens=_automatic_tokens(backbone))
+        return Budget(max_rows=max_rows, max_tokens=_automatic_tokens(backbone, cached))
     try:
         return Budget(max_rows=integer("batch_size", batch_size, minimum=1))
     except UsageError as error:
         raise UsageError(f"{error} batch_size=auto packs by tokens.") from None
 
 
-def _automatic_tokens(backbone: Backbone) -> int:
+def _automatic_tokens(backbone: Backbone, cached: bool) -> int:
     if backbone.device.type != "cuda":
         return MOST_TOKENS["cpu"]
     free, _ = torch.cuda.mem_get_info(backbone.device)
     # What torch's allocator holds without using it counts as taken there, and is as good as free here.
     free += torch.cuda.memory_reserved(backbone.device) - torch.cuda.memory_allocated(backbone.device)
-    return max(1, min(MOST_TOKENS["cuda"], int(SHARE_OF_FREE_MEMORY * free / backbone.bytes_per_token)))
+    each = backbone.bytes_per_token + ((backbone.memory_bytes_per_token or 0) if cached else 0)
+    return max(1, min(MOST_TOKENS["cuda"], int(SHARE_OF_FREE_MEMORY * free / each)))
 
 
 def generate(
@@ -81,7 +85,7 @@ def generate(
         UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.
     """
     group = group or ProcessGroup(alone=True)
-    budget = budget_of(backbone, batch_size)
+    budget = budget_of(backbone, batch_size, cached=options.get("cache", "none") != "none")
     size = group.world_size
 
     def checked() -> list[RowRequest]:

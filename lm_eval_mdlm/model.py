@@ -48,7 +48,9 @@ class MDLM(LM):  # type: ignore[misc]
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
         self._device = self.backbone.device
-        self._budget = budget_of(self.backbone, self.loading.batch_size, self.loading.max_batch_size)
+        self._budget = budget_of(
+            self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.cache != "none"
+        )
         self._chat = ChatTokenizer(self.backbone.tokenizer)
         self.tokenizer = self._chat.tokenizer
         self._effective: dict[str, dict[str, Any]] = {}

@@ -89,7 +89,11 @@ def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
 def _cache(backbone: Backbone, config: DecodingConfig) -> CachePolicy | None:
     if config.cache == "none":
         return None
-    backbone.reserve(1)  # refuses before the first pass if there is no memory for keys and values
+    if backbone.memory_bytes_per_token is None:
+        raise UsageError(
+            f"cache={config.cache} needs the whole network on one device, and this one is spread; leave out "
+            f"device_map, or cache."
+        )
     return CACHES[config.cache]
 
 

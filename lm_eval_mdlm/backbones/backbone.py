@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import UsageError
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CanvasPart:
@@ -61,6 +59,8 @@ class Backbone(abc.ABC):
     """The checkpoint's tokenizer; None where the checkpoint has none."""
     description: Mapping[str, Any]
     """What identifies the network in a record of results."""
+    memory_bytes_per_token: int | None = None
+    """Memory that keys and values kept between passes take per token of a canvas; None if this backbone keeps none."""
     lookback: int = 0
     """1 where a token is predicted from the state before its own, else 0."""
 
@@ -86,14 +86,8 @@ class Backbone(abc.ABC):
         return list(torch.split(self.head(self.states(token_ids, lengths, everywhere)), lengths))
 
     def reserve(self, length: int) -> Any:
-        """A slot for keys and values of a canvas, given back when nothing refers to it any more.
-
-        Raises:
-            UsageError: If this backbone keeps none.
-        """
-        raise UsageError(
-            f"cache needs keys and values kept between passes, and {self.description} cannot; leave it out."
-        )
+        """A slot for keys and values of a canvas, given back when nothing refers to it any more."""
+        raise NotImplementedError
 
     def partial_states(self, parts: Sequence[CanvasPart]) -> Float[Tensor, "R D"]:
         """One forward pass over parts of canvases: states of the wanted tokens, part by part.

@@ -12,7 +12,6 @@ from .attention import VARLEN
 from .invariance import MatrixProducts
 from .layers import TransformersLayers
 from .layout import Layout
-from .memory import KeyValueMemory
 from .rotary import RotaryTable
 
 
@@ -37,7 +36,7 @@ class Body(Protocol):
 
 def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     """Fused kernels and recorded passes where device, dtype and layers allow it, else the layers as they are."""
-    if network.config._attn_implementation != VARLEN or is_spread(network):
+    if network.config._attn_implementation != VARLEN or is_spread(network, table.device):
         return TransformersLayers(network, table, products)
     if importlib.util.find_spec("triton") is None:
         logger.warning("Triton is not installed, so that layers run unfused, at about half the speed.")
@@ -51,22 +50,22 @@ def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     return GraphedLayers(FusedLayers(network, table, products), table.device)
 
 
-def is_spread(network: Any) -> bool:
-    """Whether parts of the network are on different devices, or wait in memory or on disk."""
-    return len({str(place) for place in (getattr(network, "hf_device_map", None) or {}).values()}) > 1
-
-
-def memory_for(network: Any, device: torch.device) -> KeyValueMemory | None:
-    """An empty memory for keys and values; None for a network that is spread over devices."""
-    if is_spread(network):
-        return None
-    return KeyValueMemory(
-        num_layers=network.config.num_hidden_layers,
-        num_heads=network.config.num_key_value_heads,
-        head_width=network.model.layers[0].self_attn.head_dim,
-        dtype=network.dtype,
-        device=device,
+def is_spread(network: Any, device: torch.device) -> bool:
+    """Whether parts of the network are on other devices, or wait in memory or on disk."""
+    places = (getattr(network, "hf_device_map", None) or {}).values()
+    return any(place in ("cpu", "disk", "meta") and device.type != "cpu" for place in map(str, places)) or (
+        len(set(map(str, places))) > 1
     )
+
+
+def memory_shape(network: Any) -> dict[str, Any]:
+    """Sizes of a memory for the keys and values of a network."""
+    return {
+        "num_layers": network.config.num_hidden_layers,
+        "num_heads": network.config.num_key_value_heads,
+        "head_width": network.model.layers[0].self_attn.head_dim,
+        "dtype": network.dtype,
+    }
 
 
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:

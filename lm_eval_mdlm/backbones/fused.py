@@ -7,12 +7,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from .attention import attend_varlen
 from .invariance import MatrixProducts
 from .kernels import add_and_norm, gated_silu, rotate
 from .layout import Layout
 from .rotary import RotaryTable
+
+
+NORMS = (LlamaRMSNorm, Qwen2RMSNorm)
+"""Norms of which it is known that they are `weight * x / rms(x)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,7 @@ class FusedLayers:
     @torch.inference_mode()
     def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
         """Normed states of all tokens; inputs may be on the host."""
-        with self._products.in_fixed_order():
+        with torch.cuda.device_of(self._embedding), self._products.in_fixed_order():  # type: ignore[no-untyped-call]
             return self._run(token_ids, layout)
 
     def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
@@ -100,14 +106,17 @@ class FusedLayers:
 
 def fusable(network: Any) -> bool:
     """Whether the layers compute what this module does: RMS norms, gated SiLU, no bias but on queries to values."""
-    layer = network.model.layers[0]
+    return network.config.hidden_act in ("silu", "swish") and all(map(_is_plain, network.model.layers))
+
+
+def _is_plain(layer: Any) -> bool:
     attention, mlp = layer.self_attn, getattr(layer, "mlp", None)
     linears = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")] + [attention.o_proj]
     return (
         all(isinstance(part, nn.Linear) and part.bias is None for part in linears)
-        and all(hasattr(attention, name) for name in ("q_proj", "k_proj", "v_proj"))
+        and all(isinstance(getattr(attention, name, None), nn.Linear) for name in ("q_proj", "k_proj", "v_proj"))
         and not hasattr(attention, "q_norm")
-        and network.config.hidden_act in ("silu", "swish")
+        and all(isinstance(norm, NORMS) for norm in (layer.input_layernorm, layer.post_attention_layernorm))
         and attention.head_dim & (attention.head_dim - 1) == 0
     )
 

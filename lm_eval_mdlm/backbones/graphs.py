@@ -64,15 +64,15 @@ class PassShape:
 class CudaRecorder:
     """Records what a function launches, for one device; all recordings share a pool of memory."""
 
-    device: torch.device
     pool: Any
+    stream: torch.cuda.Stream
+    """Of the device; the stream that torch would take may be another device's."""
 
     def __call__(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """A function that launches the same again, and the tensor that it writes."""
         run()  # compiles and loads every kernel, which cannot be done while recording
-        torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             written = run()
         return graph.replay, written
 
@@ -85,7 +85,8 @@ class GraphedLayers:
     def __init__(self, layers: RecordableLayers, device: torch.device, record: Recorder | None = None) -> None:
         """Take over `layers`; `record` is how to record them, as CUDA graphs if left out."""
         self._layers, self._device = layers, device
-        self._record_launches = record or CudaRecorder(device, torch.cuda.graph_pool_handle())
+        self._on_device = torch.empty(0, device=device)
+        self._record_launches = record or CudaRecorder(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
         self._recordings: OrderedDict[PassShape, Recording] = OrderedDict()
 
     def padded(self, num_tokens: int) -> int:
@@ -107,18 +108,20 @@ class GraphedLayers:
             memory=None if memory is None else memory.memory,
             capacity=0 if memory is None else memory.memory.capacity,
         )
-        recording = self._recording(shape)
         inputs = [token_ids, layout.position_ids, *_filled(layout.starts, slots)]
         if memory is not None:
             inputs += [memory.places, *_filled(memory.starts, slots)]
-        recording.inputs.copy_(torch.cat(inputs), non_blocking=True)
-        recording.replay()
+        with torch.cuda.device_of(self._on_device):  # type: ignore[no-untyped-call]
+            recording = self._recording(shape)
+            recording.inputs.copy_(torch.cat(inputs), non_blocking=True)
+            recording.replay()
         return recording.states
 
     def _recording(self, shape: PassShape) -> Recording:
         if shape not in self._recordings:
-            if any(old.memory is not None and old.memory.capacity != old.capacity for old in self._recordings):
-                self._recordings.clear()  # these read a memory that has moved since
+            for old in list(self._recordings):
+                if old.memory is not None and old.memory.capacity != old.capacity:
+                    del self._recordings[old]  # it reads a memory that has moved since
             while len(self._recordings) >= MOST_GRAPHS:
                 self._recordings.popitem(last=False)
             self._recordings[shape] = self._record(shape)

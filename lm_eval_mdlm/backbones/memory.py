@@ -14,6 +14,11 @@ GROWTH = 1.5
 """When the memory is too small, it becomes this much larger than needed."""
 
 
+def bytes_per_position(*, num_layers: int, num_heads: int, head_width: int, dtype: torch.dtype) -> int:
+    """Memory of one position at most, while its old copy is still there because it grows."""
+    return int(2 * num_layers * num_heads * head_width * dtype.itemsize * (1 + GROWTH))
+
+
 class Slot:
     """The stretch of memory of one canvas; given back when nothing refers to it any more."""
 
@@ -69,12 +74,11 @@ class KeyValueMemory:
         return start
 
     def _grow(self, needed: int) -> None:
-        larger = int(needed * GROWTH)
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            new = old.new_zeros(len(old), larger, *old.shape[2:])
-            new[:, : old.shape[1]] = old
-            setattr(self, name, new)
+        layers, old, *rest = self.keys.shape
+        # Both before either is put in place: there may be no room for the second.
+        keys, values = (self.keys.new_zeros(layers, int(needed * GROWTH), *rest) for _ in range(2))
+        keys[:, :old], values[:, :old] = self.keys, self.values
+        self.keys, self.values = keys, values
 
 
 @dataclass(frozen=True, kw_only=True)

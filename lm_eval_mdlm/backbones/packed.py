@@ -9,12 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..errors import UsageError
 from .backbone import Backbone, CanvasPart, Tokenizer
-from .body import body_of, bytes_per_token, memory_for
+from .body import body_of, bytes_per_token, is_spread, memory_shape
 from .invariance import MatrixProducts
 from .layout import Layout
-from .memory import Slot
+from .memory import KeyValueMemory, Slot, bytes_per_position
 from .rotary import RotaryTable
 from .tokenizer import SpecialTokens
 
@@ -59,7 +58,10 @@ class PackedBackbone(Backbone):
         self._body = body_of(network, table, self._products)
         self.description = {**description, "body": self._body.name}
         self.bytes_per_token = bytes_per_token(network.config, self.dtype)
-        self._memory = memory_for(network, device)
+        self._memory = None
+        if not is_spread(network, device):
+            self._memory = KeyValueMemory(**memory_shape(network), device=device)
+            self.memory_bytes_per_token = bytes_per_position(**memory_shape(network))
 
     @torch.inference_mode()
     def states(
@@ -72,8 +74,7 @@ class PackedBackbone(Backbone):
 
     def reserve(self, length: int) -> Slot:
         """See `Backbone.reserve`."""
-        if self._memory is None:
-            raise UsageError("cache needs the whole network on one device; leave device_map out, or cache.")
+        assert self._memory is not None, "`memory_bytes_per_token` says that there is none"
         return self._memory.reserve(length)
 
     @torch.inference_mode()

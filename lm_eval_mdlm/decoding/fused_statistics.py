@@ -87,6 +87,12 @@ class FusedStatistics:
         self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
     ) -> Float64[Tensor, "4 R"]:
         """Packed statistics of every row after `rule`; `conditional` and `unconditional` stay as they are."""
+        with torch.cuda.device_of(conditional):
+            return self._read(rule, conditional, unconditional)
+
+    def _read(
+        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None
+    ) -> Float64[Tensor, "4 R"]:
         out = torch.empty(4, len(conditional), dtype=torch.float64, device=conditional.device)
         _row_statistics[(len(conditional),)](
             conditional.contiguous(),

@@ -99,10 +99,18 @@ def _fits(readout: Readout, rows: Sequence[Row]) -> bool:
     """Advance every row by one step; False, with no row changed, if memory ran out."""
     try:
         step(readout, rows)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
         # Memory is freed by the caller: while the error is handled, its frames hold the tensors of the pass.
         return False
     return True
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # Libraries below torch, and recordings, say it in words only.
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in told or "ALLOC_FAILED" in told
 
 
 def _after_failure(readout: Readout, rows: Sequence[Row], budget: Budget) -> Budget:

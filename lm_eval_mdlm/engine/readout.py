@@ -84,8 +84,11 @@ class Readout:
         """Rows of logits that exist at a time."""
         return self._rows_at_once(self.reader)
 
-    def _rows_at_once(self, reader: StatisticsReader) -> int:
-        return min(reader.most_rows, max(1, self.max_bytes // (reader.bytes_per_entry * self.backbone.vocab_size)))
+    def _rows_at_once(self, reader: StatisticsReader, rule: LogitRule | None = None) -> int:
+        sides = 2 if rule is not None and rule.guided else 1
+        return min(
+            reader.most_rows, max(1, self.max_bytes // (sides * reader.bytes_per_entry * self.backbone.vocab_size))
+        )
 
     def statistics(self, rule: LogitRule, states: Float[Tensor, "S D"]) -> Float64[Tensor, "4 R"]:
         """Packed statistics of R distributions on the CPU.
@@ -94,7 +97,7 @@ class Readout:
             rule: Guidance and forbidden tokens, one for all rows.
             states: R conditional states, followed under guidance by the R unconditional ones.
         """
-        num_rows, size = len(states) // (2 if rule.guided else 1), self.rows_per_chunk
+        num_rows, size = len(states) // (2 if rule.guided else 1), self._rows_at_once(self.reader, rule)
         # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
         read = torch.empty(4, -(-num_rows // size) * size, dtype=torch.float64, device=states.device)
         for i, chunks in enumerate(self._chunks(rule, states, self.reader)):
@@ -108,7 +111,7 @@ class Readout:
         """One token per row at a temperature above 0; `seeds` has one entry per row."""
         tokens: list[Int[Tensor, " _"]] = []
         reader = PlainStatistics()  # samples need the logits themselves, in float32
-        size = self._rows_at_once(reader)
+        size = self._rows_at_once(reader, rule)
         for start, chunks in enumerate(self._chunks(rule, states, reader)):
             own = seeds[start * size : (start + 1) * size]
             tokens.append(gumbel_argmax(rule.apply(*chunks)[: len(own)], temperature, own))
@@ -118,7 +121,7 @@ class Readout:
         self, rule: LogitRule, states: Float[Tensor, "S D"], reader: StatisticsReader
     ) -> Iterator[list[Float[Tensor, "R V"]]]:
         """Logits of up to `rows_per_chunk` rows, once or, under guidance, twice."""
-        size = self._rows_at_once(reader)
+        size = self._rows_at_once(reader, rule)
         for chunks in zip(*(torch.split(side, size) for side in states.chunk(2 if rule.guided else 1)), strict=True):
             missing = size - len(chunks[0]) if reader.fixed_rows else 0
             yield [self.backbone.head(pad(chunk, (0, 0, 0, missing))) for chunk in chunks]

@@ -56,7 +56,7 @@ class RowPlan:
 
 
 class Row:
-    """The state of a live row, on the host; changed only by `commit` and `finish_step`."""
+    """The state of a live row, on the host; only `commit` and `finish_step` change what it will become."""
 
     def __init__(self, plan: RowPlan) -> None:
         ids = np.array(plan.region.token_ids)
@@ -126,22 +126,27 @@ class Row:
         start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
         inside = np.zeros(len(self.canvas), dtype=bool)
         inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
-        inside[np.maximum(self.places - lookback, 0)] = True
+        inside[self.places] = inside[np.maximum(self.places - lookback, 0)] = True
         return np.flatnonzero(inside)
 
-    def exits(self, entropies: NDArray[np.float32]) -> bool:
-        """Note the answer's entropy at this pass; whether it is low enough to end the row.
-
-        The sum of marginal entropies bounds the joint entropy from above, so the row never ends on an answer less
-        certain than asked; a lower threshold ends later.
+    def entropy_of_answer(self, entropies: NDArray[np.float32]) -> float | None:
+        """Sum over the masked answer positions, nats; None without an answer segment.
 
         Args:
             entropies: Of the `wanted` positions, nats.
         """
-        if self.plan.region.answer_positions:
-            self.answer_entropy = math.fsum(entropies[self.wanted_answer].tolist())
+        if not self.plan.region.answer_positions:
+            return None
+        return math.fsum(entropies[self.wanted_answer].tolist())
+
+    def exits(self, answer_entropy: float | None) -> bool:
+        """Whether an answer of this entropy ends the row.
+
+        The sum of marginal entropies bounds the joint entropy from above, so the row never ends on an answer less
+        certain than asked; a lower threshold ends later.
+        """
         threshold = self.plan.exit_threshold
-        return threshold is not None and self.answer_entropy is not None and self.answer_entropy < threshold
+        return threshold is not None and answer_entropy is not None and answer_entropy < threshold
 
     def commit(self, positions: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
         """Write tokens at masked positions of the region; they never change again."""
@@ -149,8 +154,9 @@ class Row:
         self._committed_in[positions] = self.steps + 1
         self._masked[positions] = False
 
-    def finish_step(self, exited: bool) -> None:
+    def finish_step(self, answer_entropy: float | None, exited: bool) -> None:
         """Count the pass, open the next block if the current one is full, and test whether the text is settled."""
+        self.answer_entropy = answer_entropy
         self.partial_steps += self.is_partial
         self.steps += 1
         self.block_step += 1
@@ -160,6 +166,8 @@ class Row:
             self._block, self.block_step = self._block + 1, 0
         if self.plan.stop_when_settled and not self.done:
             self.settled = self.plan.text_rule.is_settled(self.region_ids)
+        if self.done:
+            self.slots = []  # for other rows, also while this one is still held
         self._look()
 
     def _look(self) -> None:

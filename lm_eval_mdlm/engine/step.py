@@ -48,7 +48,7 @@ class Reading:
 def step(readout: Readout, rows: Sequence[Row]) -> None:
     """Advance every row by one step; no row's result depends on which others are there.
 
-    A step that raises has changed no row.
+    A step that raises has committed and counted nothing, so that it can be repeated.
 
     Raises:
         UsageError: If the network returns NaN.
@@ -60,13 +60,15 @@ def step(readout: Readout, rows: Sequence[Row]) -> None:
         chosen[reading.places(members)] = _select(policy, [rows[i] for i in members], reading, members)
     commits = []
     for i, row in enumerate(rows):
-        exited = row.exits(reading.entropy[reading.at(i)])
+        answer_entropy = row.entropy_of_answer(reading.entropy[reading.at(i)])
+        exited = row.exits(answer_entropy)
         # The pass that fires the exit is the row's last: the answer takes its proposals, reasoning masks stay.
         picked = (row.wanted_answer if exited else chosen[reading.at(i)]).nonzero()[0]
-        commits.append((row, exited, row.wanted[picked], _proposals(readout, row, reading, i, picked)))
-    for row, exited, positions, tokens in commits:
+        tokens = _proposals(readout, row, reading, i, picked)
+        commits.append((row, row.wanted[picked], tokens, answer_entropy, exited))
+    for row, positions, tokens, answer_entropy, exited in commits:
         row.commit(positions, tokens)
-        row.finish_step(exited)
+        row.finish_step(answer_entropy, exited)
 
 
 def _forward(readout: Readout, rows: Sequence[Row]) -> list[Float[Tensor, "_ D"]]:
@@ -92,7 +94,9 @@ def _cached(backbone: Backbone, rows: Sequence[Row]) -> Float[Tensor, "R D"]:
     for row in rows:
         row.slots = row.slots or [backbone.reserve(row.plan.canvas_length) for _ in row.canvases]
         positions = row.recomputed(backbone.lookback)
-        wanted = torch.from_numpy(np.searchsorted(positions, row.places))
+        found = np.searchsorted(positions, row.places)
+        assert np.array_equal(positions[found], row.places), f"{row.plan.cache} leaves out wanted positions"
+        wanted = torch.from_numpy(found)
         for canvas, slot in zip(row.canvases, row.slots, strict=True):
             token_ids, own = torch.from_numpy(canvas[positions]), torch.from_numpy(positions)
             parts.append(CanvasPart(token_ids=token_ids, positions=own, wanted=wanted, slot=slot))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lm_eval_mdlm import UsageError, load_backbone
-from lm_eval_mdlm.backbones import attention
+from lm_eval_mdlm.backbones import attention, probe
 from lm_eval_mdlm.backbones.backbone import Backbone
 from lm_eval_mdlm.backbones.probe import prove_bidirectional
 
@@ -79,3 +79,18 @@ def test_a_checkpoint_whose_canvases_run_together_is_refused(checkpoints, family
     monkeypatch.setattr(torch, "split", lambda tensor, lengths, dim: (tensor,))
     with pytest.raises(UsageError, match="see each other"):
         load_backbone(str(checkpoints[family]), device="cpu")
+
+
+@pytest.mark.parametrize("broken", ["states", "logits"])
+def test_rounding_that_changes_in_long_passes_only_is_reported_where_they_are_tried(monkeypatch, broken):
+    class Long(Mixer):
+        def head(self, states: Tensor) -> Tensor:
+            return states * (1 + 1e-6 * (broken == "logits" and len(states) > 300))
+
+    def rounded(x: Tensor, lengths: Sequence[int]) -> Tensor:
+        return inside(mean)(x, lengths) * (1 + 1e-6 * (broken == "states" and len(x) > 300))
+
+    assert prove_bidirectional(Long(rounded), "some/model") is True
+    monkeypatch.setattr(probe, "MATES", {"cpu": (1, 4)})
+    assert prove_bidirectional(Mixer(inside(mean)), "some/model") is True
+    assert prove_bidirectional(Long(rounded), "some/model") is False

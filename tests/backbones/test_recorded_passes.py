@@ -99,7 +99,7 @@ def test_parts_of_canvases_also_when_the_memory_grows(layers, backbones, family)
     plain, replayed, recorded = layers
     body = backbones[family]._body._body
     memories = [memory_of(body, family) for _ in range(2)]
-    slots = [[memory.reserve(n) for n in (20, 33)] for memory in memories]
+    slots = [[memory.reserve(n) for n in (20, 333)] for memory in memories]  # longer than the least recorded length
     rng = random.Random(1)
     for step in range(8):
         if step == 5:
@@ -131,3 +131,13 @@ def test_the_recording_unused_for_longest_goes_first_and_long_passes_are_not_rec
     for num_tokens in (64, 80, 64, 96, 130):
         run(num_tokens)
     assert [shape.num_tokens for shape in recorded._recordings] == [64, 96]
+
+
+@torch.inference_mode()
+def test_padding_longer_than_every_part(layers, backbones, family):
+    _, replayed, _ = layers
+    memory = memory_of(backbones[family]._body._body, family)
+    slots, positions = [memory.reserve(30)], [torch.tensor([3, 4])]
+    layout = Layout.of_parts(memory, slots, positions, 320)
+    assert layout.longest >= 318 and layout.longest_canvas >= 30
+    replayed(torch.randint(0, 300, (320,)), layout)  # the stand-in for the kernel checks lengths

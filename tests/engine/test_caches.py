@@ -156,3 +156,102 @@ def test_a_backbone_without_memory_refuses_a_cache_before_the_first_pass():
     with pytest.raises(UsageError, match="cache"):
         generate(toy, [[1, 2]], gen_length=4, cache="dual")
     assert toy.passes == []
+
+
+class Fresh:
+    """A backbone's passes over parts, with the tokens of each part noted."""
+
+    def __init__(self, backbone, monkeypatch) -> None:
+        self.parts: list[list[int]] = []
+        run = backbone.partial_states
+        noted = lambda parts: self.parts.extend(part.positions.tolist() for part in parts) or run(parts)  # noqa: E731
+        monkeypatch.setattr(backbone, "partial_states", noted)
+
+
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_every_pass_recomputes_the_block_its_rest_and_what_the_next_tokens_are_read_from(backbone, monkeypatch, cache):
+    template = [{"reasoning": 11}, {"text": "ab"}, {"reasoning": 9}, {"answer": 4}]
+    spied = Fresh(backbone, monkeypatch)
+    prompt, block_length = PROMPTS[3], 6
+    options = {"template": template, "block_length": block_length, "k": 2, "cache": cache, "record_steps": True}
+    (row,) = generate(backbone, [prompt], **options)
+    length = len(row.token_ids)
+    kinds = ["text" if step is None else "reasoning" for step in row.commit_steps]
+    kinds[-4:] = ["answer"] * 4
+    masked = {i for i, kind in enumerate(kinds) if kind != "text"}
+    previous = None
+    for step, positions in enumerate(spied.parts, start=1):
+        block = min(masked) // block_length
+        span = range(block * block_length, min((block + 1) * block_length, length))
+        wanted = (masked & {*span}) | (masked & {*range(length - 4, length)})
+        own = (
+            {*range(span[0], length)}
+            if cache == "prefix"
+            else {*span} | {i for i in range(length) if kinds[i] != "reasoning"}
+        )
+        inside = {len(prompt) + i for i in own} | {len(prompt) + i - backbone.lookback for i in wanted}
+        assert positions == (sorted(inside) if block == previous else list(range(len(prompt) + length)))
+        previous = block
+        masked -= {i for i in masked if row.commit_steps[i] == step}
+    assert not masked and row.nfe == len(spied.parts)
+
+
+def test_small_parts_are_computed_in_passes_of_the_least_length(backbone, monkeypatch):
+    seen = []
+    run = type(backbone._body).__call__
+    monkeypatch.setattr(
+        type(backbone._body), "__call__", lambda body, ids, at: seen.append(len(ids)) or run(body, ids, at)
+    )
+    generate(backbone, [PROMPTS[0]], gen_length=8, block_length=8, k=2, cache="dual")
+    assert min(seen) >= backbone._products.minimum_rows
+
+
+def new_memory(**sizes) -> KeyValueMemory:
+    shape = {"num_layers": 2, "num_heads": 1, "head_width": 4, "dtype": torch.float32, "device": torch.device("cpu")}
+    return KeyValueMemory(**{**shape, **sizes})
+
+
+def test_the_last_position_is_never_part_of_a_slot():
+    memory = new_memory()
+    memory.reserve(10)
+    room = memory.capacity - 10
+    for length in (room - 1, room, room + 1):
+        slot = memory.reserve(length)
+        assert slot.start + slot.length < memory.capacity
+        del slot
+
+
+def test_many_reserves_grow_the_memory_a_few_times_only():
+    memory, capacities, slots = new_memory(), set(), []
+    for _ in range(200):
+        slots.append(memory.reserve(10))
+        capacities.add(memory.capacity)
+    assert len(capacities) <= 20
+
+
+def test_a_memory_that_could_not_grow_is_as_it_was(monkeypatch):
+    memory = new_memory()
+    slot = memory.reserve(10)
+    before, allocate, calls = (memory.keys, memory.values), torch.Tensor.new_zeros, []
+
+    def short(tensor, *size):
+        calls.append(size)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("no room")
+        return allocate(tensor, *size)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", short)
+    with pytest.raises(torch.OutOfMemoryError):
+        memory.reserve(500)
+    assert memory.keys is before[0] and memory.values is before[1]
+    monkeypatch.undo()
+    places = torch.arange(slot.start, slot.start + 10)
+    memory.write(0, places, torch.ones(10, 1, 4), torch.ones(10, 1, 4))
+    assert memory.reserve(5).start >= 10
+
+
+def test_finished_rows_give_their_slots_back_while_they_are_held(backbone):
+    config = DecodingConfig.from_options({**OPTIONS, "k": 16, "cache": "dual"})
+    plans = [plan_row(backbone, prompt, config) for prompt in PROMPTS]
+    held = list(decode(Readout(backbone), enumerate(plans), Budget(max_rows=1)))
+    assert len(held) == len(PROMPTS) and not backbone._memory._taken

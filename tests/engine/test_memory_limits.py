@@ -68,6 +68,47 @@ def test_failures_at_any_moment_change_no_result(unlimited, seed):
     assert sum(map(len, backbone.passes)) == sum(row.nfe for row in rows.values())
 
 
+def test_memory_that_ends_while_tokens_are_drawn_changes_no_result(monkeypatch):
+    options = {"gen_length": 12, "block_length": 6, "temperature": 1.0, "k": 2}
+    plans = [plan_row(HashBackbone(), prompt, DecodingConfig.from_options(options)) for prompt in PROMPTS[:5]]
+
+    def rows():
+        finished = dict(decode(Readout(HashBackbone()), enumerate(plans), Budget()))
+        return [finished[i].generation(True) for i in range(len(plans))]
+
+    unlimited, draw, calls = rows(), Readout.sample, []
+
+    def limited(readout, *arguments):
+        calls.append(1)
+        if len(calls) in (3, 9):  # when other rows of the same pass have drawn theirs
+            raise torch.OutOfMemoryError
+        return draw(readout, *arguments)
+
+    monkeypatch.setattr(Readout, "sample", limited)
+    assert rows() == unlimited and len(calls) > 9
+
+
+@pytest.mark.parametrize("told", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling"])
+def test_libraries_that_say_it_in_words_are_understood(unlimited, told):
+    class Words(Limited):
+        def states(self, *arguments):
+            try:
+                return super().states(*arguments)
+            except torch.OutOfMemoryError:
+                raise RuntimeError(told) from None
+
+    assert outcome(Words(lambda number, tokens: tokens > 300))[0] == unlimited
+
+
+def test_other_errors_of_a_pass_are_passed_on():
+    class Broken(HashBackbone):
+        def states(self, *arguments):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        outcome(Broken())
+
+
 def test_memory_that_ends_while_logits_are_read_changes_no_result(unlimited):
     failed = []
 
