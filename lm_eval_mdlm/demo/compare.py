@@ -91,7 +91,7 @@ def compare(backbone: Backbone, problems: Sequence[Mapping[str, str]]) -> list[O
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m lm_eval_mdlm.demo.compare", description=__doc__)
-    parser.add_argument("--limit", type=int, default=12, help="problems to decode, at most those in the package")
+    parser.add_argument("--limit", type=int, default=10, help="problems to decode, at most those in the package")
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda:0")
     chosen = parser.parse_args(arguments)
     backbone = load_backbone(str(checkpoint_dir()), device=chosen.device)
