@@ -79,8 +79,8 @@ def test_logits_exist_for_a_bounded_number_of_rows_at_a_time():
     plans = [plan_row(backbone, prompt, options) for prompt in PROMPTS]
     bounded = Readout(backbone, max_bytes=28 * VOCAB * 10)
     list(decode(bounded, enumerate(plans), Budget()))
-    assert set(sizes) == {10}  # 23 rows of 24 masks: always ten at a time, the last ones filled up
-    assert len(sizes) == 2 * -(-23 * 24 // 10)
+    assert set(sizes) == {5}  # 23 rows of 24 masks under guidance: always five of each kind, the last ones filled up
+    assert len(sizes) == 2 * -(-23 * 24 // 5)
 
 
 def scripted(certainty: float = 30.0) -> ScriptedBackbone:
