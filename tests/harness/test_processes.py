@@ -54,7 +54,9 @@ def test_two_processes_give_the_results_of_one(checkpoint, tasks, tmp_path, limi
             assert two["results"]["pens_template"][name] == pytest.approx(value), name
     record = two["config"]["mdlm"]
     assert record["world_size"] == 2 and record["budget_of_a_pass"]["max_rows"] == 3
-    assert len(record["nfe_by_process"]) == 2 and all(record["nfe_by_process"])
+    # Which process does how much is a matter of moments with so little to do; the padding request is decoded too.
+    needed = {sample["doc_id"]: sample["nfe"] for sample in two["samples"]["pens_template"]}  # one line per filter
+    assert len(record["nfe_by_process"]) == 2 and sum(record["nfe_by_process"]) > sum(needed.values())
 
 
 class Threads:
