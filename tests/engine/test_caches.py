@@ -213,8 +213,8 @@ def new_memory(**sizes) -> KeyValueMemory:
 
 def test_the_last_position_is_never_part_of_a_slot():
     memory = new_memory()
-    memory.reserve(10)
-    room = memory.capacity - 10
+    held = memory.reserve(10)
+    room = memory.capacity - held.length
     for length in (room - 1, room, room + 1):
         slot = memory.reserve(length)
         assert slot.start + slot.length < memory.capacity
