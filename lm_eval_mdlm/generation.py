@@ -85,7 +85,6 @@ def generate(
         UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.
     """
     group = group or ProcessGroup(alone=True)
-    budget = budget_of(backbone, batch_size, cached=options.get("cache", "none") != "none")
     size = group.world_size
 
     def checked() -> list[RowRequest]:
@@ -100,6 +99,7 @@ def generate(
     asked = group.everyones(checked)
     if any(other != asked[0] for other in asked):
         raise UsageError("prompts and options must be the same in all processes of a group, and they differ.")
+    budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
     sections = [asked[0][i::size] for i in range(size)]
     show = progress and group.rank == 0
     own = run(backbone, sections, group=group, budget=budget, progress=show, record_steps=record_steps)

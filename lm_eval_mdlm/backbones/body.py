@@ -39,7 +39,7 @@ def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     if network.config._attn_implementation != VARLEN or is_spread(network, table.device):
         return TransformersLayers(network, table, products)
     if importlib.util.find_spec("triton") is None:
-        logger.warning("Triton is not installed, so that layers run unfused, at about half the speed.")
+        logger.warning("Triton is not installed, so that layers run unfused, and more slowly.")
         return TransformersLayers(network, table, products)
     from .fused import FusedLayers, fusable  # their kernels need Triton, which only builds for GPUs bring along
     from .graphs import GraphedLayers
@@ -52,10 +52,9 @@ def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
 
 def is_spread(network: Any, device: torch.device) -> bool:
     """Whether parts of the network are on other devices, or wait in memory or on disk."""
-    places = (getattr(network, "hf_device_map", None) or {}).values()
-    return any(place in ("cpu", "disk", "meta") and device.type != "cpu" for place in map(str, places)) or (
-        len(set(map(str, places))) > 1
-    )
+    places = {str(place) for place in (getattr(network, "hf_device_map", None) or {}).values()}
+    waits = device.type != "cpu" and not places.isdisjoint({"cpu", "disk", "meta"})
+    return waits or len(places) > 1
 
 
 def memory_shape(network: Any) -> dict[str, Any]:

@@ -131,10 +131,10 @@ class GraphedLayers:
     def _record(self, shape: PassShape) -> Recording:
         tokens, boundaries = shape.num_tokens, shape.slots + 1
         sizes = [tokens, tokens, boundaries, *([tokens, boundaries] if shape.memory is not None else [])]
-        # All zeros is a pass whose canvases are empty, and whose tokens are written to the memory's first position.
+        # All zeros is a pass whose canvases are empty.
         inputs = torch.zeros(sum(sizes), dtype=torch.long, device=self._device)
         if shape.memory is not None:
-            inputs[-tokens - boundaries : -boundaries] = shape.capacity - 1
+            inputs[-tokens - boundaries : -boundaries] = shape.capacity - 1  # the position for padding: no canvas's own
 
         def run() -> Tensor:
             token_ids, position_ids, starts, *of_memory = torch.split(inputs, sizes)
