@@ -33,10 +33,10 @@ from benchmarks.schedule import decode_flops, wanted_by_k, wanted_by_steps
 from benchmarks.timing import matmul_peak, seconds
 from lm_eval_mdlm import generate
 from lm_eval_mdlm.backbones.backbone import Backbone
-from lm_eval_mdlm.config import DecodingConfig
 from lm_eval_mdlm.engine.decode import Budget, decode
 from lm_eval_mdlm.engine.readout import Readout
-from lm_eval_mdlm.planning import plan_row
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.running.planning import plan_row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lm_eval_mdlm.backbones.attention import best_attention
+from lm_eval_mdlm.backbones.backbone import SpecialTokens
 from lm_eval_mdlm.backbones.packed import PackedBackbone
-from lm_eval_mdlm.backbones.tokenizer import SpecialTokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,8 @@ from benchmarks.report import Measurement, Report, Value
 from benchmarks.timing import seconds
 from lm_eval_mdlm import Generation, generate
 from lm_eval_mdlm.backbones.backbone import Backbone
-from lm_eval_mdlm.distributed import ProcessGroup
 from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.running.processes import ProcessGroup
 
 
 def slowest(group: ProcessGroup, device: torch.device, took: float) -> float:

@@ -9,10 +9,10 @@ import os
 
 TYPE_CHECKING = False  # type checkers take it for typing's, whose import would cost every Python start
 if TYPE_CHECKING:
-    from .backbones.load import load_backbone
+    from .checkpoints.load import load_backbone
     from .engine.record import Generation
     from .errors import UsageError
-    from .generation import generate
+    from .running.generation import generate
 
 __version__ = "0.1.0"
 __all__ = ["CONFIGS_DIR", "TASKS_DIR", "Generation", "UsageError", "generate", "load_backbone", "register"]
@@ -21,8 +21,8 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _LAZY = {
     "Generation": ".engine.record",
     "UsageError": ".errors",
-    "generate": ".generation",
-    "load_backbone": ".backbones.load",
+    "generate": ".running.generation",
+    "load_backbone": ".checkpoints.load",
 }
 
 

@@ -12,7 +12,7 @@ def main() -> None:
     """Run the training command, or else lm_eval's own command line."""
     print_usage_errors_in_one_line()
     if sys.argv[1:2] == ["finetune"]:
-        from .training.__main__ import main as finetune
+        from .commands.finetune import main as finetune
 
         finetune(sys.argv[2:])
         return

@@ -25,7 +25,7 @@ def on_models() -> None:
 
     # An EntryPoint object in its place would clash with the class's own `register_model` later.
     if not hasattr(registry, "load_plugins") and "mdlm" not in registry.model_registry:
-        registry.model_registry.register("mdlm", target="lm_eval_mdlm.model:MDLM")
+        registry.model_registry.register("mdlm", target="lm_eval_mdlm.harness.model:MDLM")
 
 
 def on_tasks() -> None:

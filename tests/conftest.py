@@ -1,8 +1,46 @@
-"""Settings of every test: one thread, and no way to a hub."""
+"""Settings of every test: one thread, and no way to a hub; one tiny checkpoint and one loaded backbone per family."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 
 # Before torch and the hub's clients are imported. Tiny tensors are slower on several threads, and far slower where
 # tests share their cores.
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+import torch
+
+from lm_eval_mdlm import load_backbone
+from lm_eval_mdlm.backbones.packed import PackedBackbone
+from tests.tiny import FAMILIES, make_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {family: make_checkpoint(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def backbones(checkpoints: dict[str, Path]) -> dict[str, PackedBackbone]:
+    return {family: load_backbone(str(folder), device="cpu") for family, folder in checkpoints.items()}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def backbone(backbones: dict[str, PackedBackbone], family: str) -> PackedBackbone:
+    return backbones[family]
+
+
+@pytest.fixture(params=[1, 2])
+def num_threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

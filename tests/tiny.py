@@ -257,6 +257,11 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], *, sharded: bool = 
     (path / "model.safetensors.index.json").write_text(text)
 
 
+def random_ids(length: int, seed: int = 0) -> Tensor:
+    """Token ids of a text, the same for the same length and seed."""
+    return torch.randint(0, 400, (length,), generator=torch.Generator().manual_seed(1000 * seed + length))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.tiny", description="Write a tiny random checkpoint.")
     parser.add_argument("path", type=Path)

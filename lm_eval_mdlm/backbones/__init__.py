@@ -1,1 +1,1 @@
-"""Networks that turn canvases into logits; the only place that knows checkpoints and transformers."""
+"""How a pass runs: packed canvases through a network, with the same bits in any company."""

@@ -33,6 +33,18 @@ class Tokenizer(Protocol):
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool = False) -> str: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """Ids that decoding has to know."""
+
+    mask_token_id: int
+    """The mask."""
+    end_token_ids: tuple[int, ...]
+    """End of text, then the family's end of turn where the tokenizer has one."""
+    bos_token_id: int | None
+    """Start of text; None where there is none."""
+
+
 class Backbone(abc.ABC):
     """A bidirectional network over packed canvases.
 

@@ -9,13 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .backbone import Backbone, CanvasPart, Tokenizer
+from .backbone import Backbone, CanvasPart, SpecialTokens, Tokenizer
 from .body import body_of, bytes_per_token, is_spread, memory_shape
 from .invariance import MatrixProducts
 from .layout import Layout
 from .memory import KeyValueMemory, Slot, bytes_per_position
 from .rotary import RotaryTable
-from .tokenizer import SpecialTokens
 
 
 class PackedBackbone(Backbone):

@@ -6,11 +6,6 @@ from pathlib import Path
 _FOLDER = Path(__file__).resolve().parent
 
 
-def checkpoint_dir() -> Path:
-    """The packaged checkpoint, in the layout of LLaDA's; what `pretrained=demo` stands for."""
-    return _FOLDER / "checkpoint"
-
-
 def problems_file(name: str) -> Path:
     """The packaged test problems of one kind: `word_problems` or `puzzles`; JSON Lines."""
     return _FOLDER / "problems" / f"{name}.jsonl"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backbones.backbone import Backbone
-from ..backbones.load import load_backbone
-from ..generation import generate
-from . import checkpoint_dir, problems_file
+from ..checkpoints.load import load_backbone
+from ..checkpoints.packaged import checkpoint_dir
+from ..running.generation import generate
+from . import problems_file
 from .word_problems import DELIMITER
 
 

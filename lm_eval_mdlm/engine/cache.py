@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..template import Region
+from ..canvas.template import Region
 
 
 class CachePolicy(abc.ABC):

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..canvas.template import Region
+from ..canvas.text import TextRule
 from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.policies import UnmaskPolicy
 from ..decoding.proposal import RowKey
-from ..template import Region
 from .cache import CachePolicy
 from .record import Generation
-from .text import TextRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..canvas.template import Kind, Template
 from ..errors import UsageError
-from ..template import Kind, Template
 from .examples import Example
 
 

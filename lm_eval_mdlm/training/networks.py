@@ -11,13 +11,14 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..backbones.checkpoint import Checkpoint
-from ..backbones.families import family_of
-from ..backbones.family import Architecture
-from ..backbones.llada import BLOCK_PARTS
-from ..backbones.raw_config import RawConfig
-from ..backbones.tokenizer import SpecialTokens, load_tokenizer, special_tokens
-from ..backbones.weights import check_weights, expected_weights, refuse_differences
+from ..backbones.backbone import SpecialTokens
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.families.family import Architecture
+from ..checkpoints.families.known import family_of
+from ..checkpoints.families.llada import BLOCK_PARTS
+from ..checkpoints.raw_config import RawConfig
+from ..checkpoints.tokenizer import load_tokenizer, special_tokens
+from ..checkpoints.weights import check_weights, expected_weights, refuse_differences
 from ..errors import UsageError
 
 

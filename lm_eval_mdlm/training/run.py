@@ -11,8 +11,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from ..canvas.template import Template
 from ..errors import UsageError
-from ..template import Template
 from .averaging import AveragedWeights
 from .batches import NoisyRows, collate
 from .config import TrainingConfig

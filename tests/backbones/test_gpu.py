@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lm_eval_mdlm import load_backbone
-from tests.backbones.conftest import random_ids
-from tests.tiny import make_checkpoint
+from tests.tiny import make_checkpoint, random_ids
 
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

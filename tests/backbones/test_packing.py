@@ -6,8 +6,7 @@ import torch
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.backbones import invariance
 from lm_eval_mdlm.backbones.layout import Layout
-from tests.backbones.conftest import random_ids
-from tests.tiny import make_checkpoint
+from tests.tiny import make_checkpoint, random_ids
 
 
 COMPANIES = ([1], [300], [3, 50], [129, 1, 17], [2, 2, 2, 2], [64, 131], [500], [33, 1, 1])

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lm_eval_mdlm import TASKS_DIR, generate, load_backbone
-from lm_eval_mdlm.demo import checkpoint_dir, problems_file
+from lm_eval_mdlm.checkpoints.packaged import checkpoint_dir
+from lm_eval_mdlm.demo import problems_file
 from lm_eval_mdlm.demo.compare import EXIT_THRESHOLD, MED, compare, decode_all, fixed_nfe, read_problems
 from tests.harness.running import evaluate
 

@@ -9,14 +9,14 @@ import torch
 from lm_eval_mdlm import generate, load_backbone
 from lm_eval_mdlm.backbones.backbone import CanvasPart
 from lm_eval_mdlm.backbones.memory import KeyValueMemory
-from lm_eval_mdlm.config import DecodingConfig
+from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.engine.cache import DualCache, PrefixCache
 from lm_eval_mdlm.engine.decode import Budget, decode
 from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.record import Generation
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.planning import plan_row
-from lm_eval_mdlm.template import Template
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.running.planning import plan_row
 from tests.tiny import FAMILIES, make_checkpoint
 from tests.toy import ScriptedBackbone
 

@@ -3,16 +3,16 @@ import math
 import pytest
 import torch
 
-from lm_eval_mdlm.config import DecodingConfig
+from lm_eval_mdlm.canvas.template import Span
+from lm_eval_mdlm.canvas.text import TextRule
 from lm_eval_mdlm.decoding.statistics import statistics
 from lm_eval_mdlm.engine.decode import Budget, decode
 from lm_eval_mdlm.engine.readout import Readout
-from lm_eval_mdlm.engine.text import TextRule
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.generation import generate
-from lm_eval_mdlm.planning import plan_row
-from lm_eval_mdlm.requests import options_of_request
-from lm_eval_mdlm.template import Span
+from lm_eval_mdlm.harness.requests import options_of_request
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.running.generation import generate
+from lm_eval_mdlm.running.planning import plan_row
 from tests.engine.test_exact_joint import independent
 from tests.engine.test_scheduling import MASK, VOCAB, scripted
 from tests.toy import TableBackbone, _Direct

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from lm_eval_mdlm.generation import generate
-from lm_eval_mdlm.template import Template
+from lm_eval_mdlm.canvas.template import Template
+from lm_eval_mdlm.running.generation import generate
 from tests.toy import TableBackbone
 
 

@@ -5,12 +5,12 @@ import random
 import pytest
 import torch
 
-from lm_eval_mdlm.config import DecodingConfig
 from lm_eval_mdlm.engine.decode import Budget, decode
 from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.generation import generate
-from lm_eval_mdlm.planning import plan_row
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.running.generation import generate
+from lm_eval_mdlm.running.planning import plan_row
 from tests.toy import ScriptedBackbone, _Direct
 
 

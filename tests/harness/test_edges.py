@@ -7,7 +7,7 @@ from lm_eval.api.instance import Instance
 from tokenizers.processors import TemplateProcessing
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.model import MDLM
+from lm_eval_mdlm.harness.model import MDLM
 from tests.harness.running import evaluate
 
 
@@ -30,7 +30,7 @@ def more_tasks(tasks, tmp_path_factory) -> str:
     }.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**pens, "task": name, **more}))
     (folder / "own.py").write_text(
-        "from lm_eval_mdlm.task import ConfigurableTask\n"
+        "from lm_eval_mdlm.harness.task import ConfigurableTask\n"
         "class Own(ConfigurableTask):\n"
         "    def __init__(self, config=None, **kwargs):\n"
         "        super().__init__(config={k: v for k, v in config.items() if k != 'class'}, **kwargs)\n"

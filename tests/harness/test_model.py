@@ -7,8 +7,8 @@ import statistics
 import pytest
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.model import MDLM
-from lm_eval_mdlm.task import CountedText
+from lm_eval_mdlm.harness.model import MDLM
+from lm_eval_mdlm.harness.task import CountedText
 from tests.harness.conftest import QUESTIONS
 from tests.harness.running import evaluate, outcomes
 from tests.tiny import make_checkpoint
@@ -55,7 +55,7 @@ def test_template_task_reports_answer_entropy_and_exits(checkpoint, tasks):
 def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     first = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
-    monkeypatch.setattr("lm_eval_mdlm.model.run", lambda *args, **kwargs: pytest.fail("the model was called"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.run", lambda *args, **kwargs: pytest.fail("the model was called"))
     second = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
     assert second["results"] == first["results"]
     assert outcomes(second, "pens") == outcomes(first, "pens")
@@ -191,7 +191,9 @@ def test_loglikelihood_says_what_to_do_instead(checkpoint):
     ],
 )
 def test_bad_model_args_are_refused_before_anything_is_loaded(checkpoint, monkeypatch, options, message):
-    monkeypatch.setattr("lm_eval_mdlm.model.load_backbone", lambda **kwargs: pytest.fail("a checkpoint was loaded"))
+    monkeypatch.setattr(
+        "lm_eval_mdlm.harness.model.load_backbone", lambda **kwargs: pytest.fail("a checkpoint was loaded")
+    )
     with pytest.raises(UsageError, match=message) as caught:
         MDLM(**{"pretrained": checkpoint, **options})
     assert "\n" not in str(caught.value)
@@ -199,7 +201,7 @@ def test_bad_model_args_are_refused_before_anything_is_loaded(checkpoint, monkey
 
 def test_checkpoint_without_tokenizer_is_refused_before_its_weights_are_read(tmp_path, monkeypatch):
     bare = make_checkpoint(tmp_path / "bare", "llada", tokenizer=False)
-    monkeypatch.setattr("lm_eval_mdlm.backbones.load._load_network", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("lm_eval_mdlm.checkpoints.load._load_network", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UsageError, match="must have a tokenizer for text tasks, got none"):
         MDLM(str(bare), device="cpu")
 
@@ -216,7 +218,7 @@ def test_checkpoint_without_tokenizer_is_refused_before_its_weights_are_read(tmp
     ],
 )
 def test_bad_gen_kwargs_are_refused_before_the_first_pass(checkpoint, tasks, monkeypatch, gen_kwargs, message):
-    monkeypatch.setattr("lm_eval_mdlm.model.run", lambda *args, **kwargs: pytest.fail("decoding began"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.run", lambda *args, **kwargs: pytest.fail("decoding began"))
     with pytest.raises(UsageError, match=message):
         evaluate(checkpoint, tasks, ["pens"], gen_kwargs=gen_kwargs)
 

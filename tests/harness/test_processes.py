@@ -12,8 +12,8 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 
-from lm_eval_mdlm.distributed import ProcessGroup
-from lm_eval_mdlm.model import MDLM
+from lm_eval_mdlm.harness.model import MDLM
+from lm_eval_mdlm.running.processes import ProcessGroup
 from tests.harness.running import evaluate, outcomes
 
 

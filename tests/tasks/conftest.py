@@ -8,7 +8,7 @@ from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from lm_eval_mdlm import TASKS_DIR
-from lm_eval_mdlm.task import CountedText
+from lm_eval_mdlm.harness.task import CountedText
 
 
 QUESTIONS = [{"question": f"What is {n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(1, 5)]

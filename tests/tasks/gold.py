@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lm_eval_mdlm.backbones.backbone import Backbone
-from lm_eval_mdlm.config import DecodingConfig
-from lm_eval_mdlm.planning import plan_row
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.running.planning import plan_row
 from tests.toy import ScriptedBackbone
 
 

@@ -8,8 +8,8 @@ import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
 
 from lm_eval_mdlm import CONFIGS_DIR, TASKS_DIR
-from lm_eval_mdlm.config import DecodingConfig
-from lm_eval_mdlm.loading import LoadingConfig, split_options
+from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.options.loading import LoadingConfig, split_options
 
 
 FOLDER = Path(CONFIGS_DIR)

@@ -83,7 +83,7 @@ def run(data_dir, tmp_path, monkeypatch):
 
     def evaluate(spoil=lambda gold: gold, **options):
         backbone = GoldBackbone(real, [spoil(gold) for gold in golds(data_dir, 20)])
-        monkeypatch.setattr("lm_eval_mdlm.model.load_backbone", lambda **_: backbone)
+        monkeypatch.setattr("lm_eval_mdlm.harness.model.load_backbone", lambda **_: backbone)
         results = simple_evaluate(
             model="mdlm",
             model_args={"pretrained": "gold", **options},

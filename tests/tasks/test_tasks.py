@@ -8,9 +8,9 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from lm_eval_mdlm import TASKS_DIR
+from lm_eval_mdlm.canvas.template import Template
+from lm_eval_mdlm.harness.task import MDLMTask
 from lm_eval_mdlm.scoring.humaneval import SOLUTION_DELIMITER
-from lm_eval_mdlm.task import MDLMTask
-from lm_eval_mdlm.template import Template
 
 from .conftest import FUNCTIONS, PROBLEMS, QUESTIONS, Scripted
 

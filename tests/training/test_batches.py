@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lm_eval_mdlm.template import Template
+from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.training.batches import MIN_MASK_RATIO, NoisyRows, collate
 from lm_eval_mdlm.training.layout import TokenizedExample, layout_of
 from lm_eval_mdlm.training.objective import MaskedDenoising

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lm_eval_mdlm.backbones.load import load_backbone
+from lm_eval_mdlm.checkpoints.load import load_backbone
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.training.config import TrainingConfig, from_arguments, parser
 from lm_eval_mdlm.training.run import train

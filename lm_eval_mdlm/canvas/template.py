@@ -1,0 +1,154 @@
+"""Reasoning as infilling: a region of fixed text and masks whose roles are known before decoding.
+
+Fixed text is tokenised piece by piece, so every masked segment starts and ends on a token boundary.
+Source: Horvitz et al. 2025, arXiv:2510.19990.
+"""
+
+import difflib
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..errors import UsageError
+
+
+EXAMPLE = '[{"reasoning": 246}, {"text": "\\nThe answer is "}, {"answer": 10}]'
+Kind = Literal["reasoning", "text", "answer"]
+KINDS: tuple[Kind, ...] = ("reasoning", "text", "answer")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the region with one role, `start` inclusive and `stop` exclusive."""
+
+    kind: Kind
+    start: int
+    stop: int
+    text: str = ""
+    """The fixed text, of a text span only."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """The generation region of one row before decoding."""
+
+    token_ids: tuple[int, ...]
+    """Masks, and the tokens of fixed text."""
+    spans: tuple[Span, ...]
+    """Cover the region without gaps; without a template a single reasoning span."""
+
+    @functools.cached_property
+    def answer_positions(self) -> tuple[int, ...]:
+        """Positions of the answer segments, ascending."""
+        return tuple(i for span in self.spans if span.kind == "answer" for i in range(span.start, span.stop))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One piece of a template: `length` masks, or fixed `text`."""
+
+    kind: Kind
+    length: int = 0
+    text: str = ""
+
+    @classmethod
+    def parse(cls, raw: Any, place: str) -> "Segment":
+        """From a mapping with one key; UsageError otherwise."""
+        if not isinstance(raw, Mapping) or len(raw) != 1:
+            raise UsageError(f"{place} must have exactly one of the keys {', '.join(KINDS)}, got {raw!r}.")
+        ((kind, value),) = raw.items()
+        if kind not in KINDS:
+            close = difflib.get_close_matches(str(kind), KINDS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise UsageError(f"{place} has the unknown kind {kind!r}, known are {', '.join(KINDS)}{hint}")
+        if kind == "text":
+            if not isinstance(value, str) or not value:
+                raise UsageError(
+                    f"{place}: text must be a string that is not empty, got {value!r}; leave the segment out."
+                )
+            return cls(kind, text=value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UsageError(f"{place}: {kind} must be a number of masks, at least 1, got {value!r}.")
+        return cls(kind, length=value)
+
+
+@dataclass(frozen=True)
+class Template:
+    """An ordered list of segments that fills the region."""
+
+    segments: tuple[Segment, ...]
+
+    @classmethod
+    def parse(cls, raw: Any) -> "Template":
+        """From a list of one-key mappings, or its JSON text.
+
+        Raises:
+            UsageError: If it is neither, has an unknown segment, or holds no masks.
+        """
+        if isinstance(raw, str):
+            try:
+                raw = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise UsageError(f"template must be JSON such as {EXAMPLE}, got {raw!r} ({error}).") from None
+        if not isinstance(raw, Sequence) or isinstance(raw, str):
+            raise UsageError(f"template must be a list such as {EXAMPLE}, got {raw!r}.")
+        template = cls(tuple(Segment.parse(piece, f"template segment {i}") for i, piece in enumerate(raw, start=1)))
+        if not template.gen_length:
+            raise UsageError(f"template must hold masks (reasoning or answer), got {raw!r}; for example {EXAMPLE}.")
+        return template
+
+    @property
+    def gen_length(self) -> int:
+        """Masks in the template; fixed text does not count."""
+        return sum(segment.length for segment in self.segments)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether any segment is an answer."""
+        return any(segment.kind == "answer" for segment in self.segments)
+
+    def resized(self, gen_length: int) -> "Template":
+        """The same template with its one reasoning segment changed so that the masks add up to `gen_length`.
+
+        Raises:
+            UsageError: If there is no reasoning segment or more than one, or no room is left for it.
+        """
+        if gen_length == self.gen_length:
+            return self
+        reasoning = [segment for segment in self.segments if segment.kind == "reasoning"]
+        if len(reasoning) != 1:
+            raise UsageError(
+                f"gen_length={gen_length} beside a template of {self.gen_length} masks needs exactly one reasoning "
+                f"segment to resize, the template has {len(reasoning)}; change the template's own numbers."
+            )
+        length = gen_length - (self.gen_length - reasoning[0].length)
+        if length < 1:
+            raise UsageError(
+                f"gen_length={gen_length} leaves {length} masks for the template's reasoning segment; it must be at "
+                f"least {gen_length - length + 1}."
+            )
+        return Template(tuple(replace(s, length=length) if s.kind == "reasoning" else s for s in self.segments))
+
+    def lay_out(self, encode: Callable[[str], Sequence[int]], mask_token_id: int) -> Region:
+        """Token ids and spans of the region.
+
+        Args:
+            encode: Tokenises fixed text, without special tokens.
+            mask_token_id: Fills the reasoning and answer segments.
+        """
+        token_ids: list[int] = []
+        spans = []
+        for segment in self.segments:
+            piece = list(encode(segment.text)) if segment.kind == "text" else [mask_token_id] * segment.length
+            if segment.kind == "text" and mask_token_id in piece:
+                raise UsageError(f"template text {segment.text!r} holds the mask token; use a reasoning segment.")
+            spans.append(Span(segment.kind, len(token_ids), len(token_ids) + len(piece), segment.text))
+            token_ids += piece
+        return Region(tuple(token_ids), tuple(spans))
+
+
+def free_region(gen_length: int, mask_token_id: int) -> Region:
+    """A region of masks only, as without a template."""
+    return Region((mask_token_id,) * gen_length, (Span("reasoning", 0, gen_length),))

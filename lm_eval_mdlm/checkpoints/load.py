@@ -1,0 +1,146 @@
+"""From a name to a network that is ready to denoise."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from ..backbones.attention import best_attention
+from ..backbones.invariance import stabilise
+from ..backbones.packed import PackedBackbone
+from ..errors import UsageError
+from .checkpoint import Checkpoint
+from .families.family import Architecture
+from .families.known import family_of
+from .fingerprint import fingerprint
+from .packaged import DEMO, checkpoint_dir
+from .placement import Placement
+from .probe import prove_bidirectional
+from .raw_config import RawConfig
+from .tokenizer import load_tokenizer, special_tokens
+from .weights import check_weights, expected_weights, refuse_differences
+
+
+logger = logging.getLogger(__name__)
+
+
+def load_backbone(
+    pretrained: str,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    revision: str | None = None,
+    mask_token_id: int | None = None,
+    require_tokenizer: bool = False,
+) -> PackedBackbone:
+    """Load a masked diffusion LM from a folder or the hub, without running any code of the checkpoint.
+
+    Everything that can be wrong with a checkpoint is looked for before its weights are downloaded or read.
+
+    Args:
+        pretrained: A folder with config.json and safetensors, a hub id, or `demo` for the packaged checkpoint.
+        dtype: bfloat16, float16, float32, or `auto`: bfloat16 on a GPU, float32 on a CPU.
+        device: Such as `cuda:1` or `cpu`; a GPU if there is one, if unset.
+        device_map: Instead of `device`, spreads the network over devices, memory and disk: `auto`, or a mapping from
+            module names to devices, as in transformers.
+        revision: Branch, tag or commit of a hub id.
+        mask_token_id: Overrides the checkpoint's own mask token.
+        require_tokenizer: Refuse a checkpoint without a tokenizer, before its weights are read.
+
+    Raises:
+        UsageError: For an option, a file or a weight that cannot be used; one line that names it.
+    """
+    placement = Placement.of(dtype=dtype, device=device, device_map=device_map)
+    checkpoint = Checkpoint.open(str(checkpoint_dir()) if pretrained == DEMO else pretrained, revision)
+    raw = RawConfig.read(checkpoint.folder)
+    family = family_of(raw)
+    architecture = family.architecture(raw)
+    tokenizer = load_tokenizer(checkpoint.folder, family)
+    if tokenizer is None and require_tokenizer:
+        raise UsageError(f"{pretrained} must have a tokenizer for text tasks, got none; add its tokenizer files.")
+    tokens = special_tokens(
+        raw,
+        tokenizer,
+        vocab_size=architecture.config.vocab_size,
+        turn_end=family.turn_end,
+        mask_token_id=mask_token_id,
+    )
+    expected = expected_weights(architecture)
+    placement.refuse_gaps(expected)
+    checkpoint.fetch_weights()
+    check_weights(checkpoint.folder, expected, architecture.key_mapping)
+    attention = best_attention(placement.device, placement.dtype)
+    network = _load_network(checkpoint.folder, architecture, placement, attention)
+    backbone = PackedBackbone(
+        network,
+        family=family.name,
+        tokens=tokens,
+        tokenizer=tokenizer,
+        shift=family.shift,
+        float32_rope=architecture.float32_rope,
+        device=placement.device,
+        description={
+            "family": family.name,
+            "pretrained": pretrained,
+            "device_map": None if device_map is None else str(device_map),
+            **_describe(checkpoint, placement, network, attention),
+        },
+    )
+    _probe(backbone, pretrained)
+    return backbone
+
+
+def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attention: str) -> dict[str, Any]:
+    return {
+        "network": type(network).__name__,
+        "commit_hash": checkpoint.commit_hash,
+        "fingerprint": fingerprint(checkpoint.folder),
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "device": str(placement.device),
+        "num_parameters": network.num_parameters(),
+        "attention": attention,
+    }
+
+
+def _probe(backbone: PackedBackbone, source: str) -> None:
+    independent = prove_bidirectional(backbone, source)
+    backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
+    if not independent:
+        logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")
+
+
+def _load_network(folder: Path, architecture: Architecture, placement: Placement, attention: str) -> Any:
+    try:
+        network, report = architecture.network.from_pretrained(
+            str(folder),
+            config=architecture.config,
+            key_mapping=dict(architecture.key_mapping),
+            dtype=placement.dtype,
+            device_map=placement.device_map,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
+        )
+    except torch.OutOfMemoryError:
+        raise UsageError(
+            f"{folder}: the weights do not fit on {placement.device} as {placement.dtype}; use a narrower dtype or "
+            f"device_map='auto'."
+        ) from None
+    # transformers only warns, and leaves what it did not find at random values.
+    refuse_differences(
+        folder,
+        missing=sorted(
+            set(report["missing_keys"]) - ({"lm_head.weight"} if network.config.tie_word_embeddings else set())
+        ),
+        unexpected=report["unexpected_keys"],
+        mismatched=report["mismatched_keys"],
+    )
+    if placement.device.type == "cpu":
+        stabilise(network)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,76 @@
+"""A few small passes that prove a loaded network is what decoding takes it for."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..backbones.backbone import Backbone
+from ..errors import UsageError
+
+
+LENGTHS = (19, 29)
+"""Tokens of a mate and of the canvas under test; odd, so that nothing is aligned by chance."""
+MATE_LENGTH = 97
+MATES = {"cuda": (1, 4, 11, 23)}
+"""Numbers of mates in longer passes, by kind of device; the last is too long to be recorded. None on a CPU, where such
+passes of a large network take minutes."""
+TOLERANCE = 0.05
+"""Largest change of a state, relative to the largest state, that other kernels can cause by rounding alone."""
+
+
+def prove_bidirectional(backbone: Backbone, source: str) -> bool:
+    """Check that later tokens matter, and that other canvases and a canvas's place in the pass do not.
+
+    Args:
+        backbone: The network to check.
+        source: The checkpoint, for messages.
+
+    Returns:
+        Whether the canvas had the very same bits alone as behind a mate, and on a GPU in longer passes too.
+
+    Raises:
+        UsageError: If the network is causal, lets canvases see each other, or depends on their place.
+    """
+    mate, canvas = (_spread_ids(length, backbone) for length in LENGTHS)
+    reference = _run(backbone, mate, canvas)
+    later = canvas.clone()
+    later[-1] = _other(canvas[-1], backbone)
+    # Compared in passes of one shape, where kernels agree bit by bit, so that any difference is the token's.
+    changed = _run(backbone, mate, later)
+    if torch.equal(reference[len(mate)], changed[len(mate)]):
+        raise UsageError(f"{source}: the network must be bidirectional, but its last token does not change its first.")
+    if not torch.equal(reference[: len(mate)], changed[: len(mate)]):
+        raise UsageError(f"{source}: canvases packed together must not see each other, but a token changed its mate.")
+    behind, alone = reference[len(mate) :].float(), _run(backbone, canvas).float()
+    if not ((behind - alone).abs().max() <= TOLERANCE * alone.abs().max()):
+        raise UsageError(f"{source}: a canvas must give the same states alone and behind another one, but it does not.")
+    return torch.equal(behind, alone) and _keeps_its_bits(backbone, canvas)
+
+
+def _keeps_its_bits(backbone: Backbone, canvas: Int[Tensor, " _"]) -> bool:
+    """Whether states and logits are the same in passes of all kinds of length, where other products are chosen."""
+    alone = _run(backbone, canvas)
+    logits = backbone.head(alone)
+    for num_mates in MATES.get(backbone.device.type, ()):
+        mates = [_spread_ids(MATE_LENGTH, backbone) for _ in range(num_mates)]
+        together = _run(backbone, *mates, canvas)
+        if not torch.equal(together[-len(canvas) :], alone):
+            return False
+        if not torch.equal(backbone.head(together)[-len(canvas) :], logits):
+            return False
+    return True
+
+
+def _run(backbone: Backbone, *canvases: Int[Tensor, " _"]) -> Float[Tensor, "T D"]:
+    token_ids = torch.cat(canvases)
+    everywhere = torch.arange(len(token_ids))
+    return backbone.states(token_ids, [len(canvas) for canvas in canvases], everywhere)
+
+
+def _spread_ids(length: int, backbone: Backbone) -> Int[Tensor, " {length}"]:
+    ordinary = backbone.vocab_size // 2  # special tokens have the last ids
+    return torch.arange(1, length + 1) * 7919 % ordinary
+
+
+def _other(token_id: Int[Tensor, ""], backbone: Backbone) -> Int[Tensor, ""]:
+    return (token_id + 1) % backbone.vocab_size

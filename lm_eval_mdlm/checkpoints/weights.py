@@ -1,0 +1,142 @@
+"""Whether the stored weights are those of the network, found out from the files' headers before anything is loaded."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import UsageError
+from .families.family import Architecture
+
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+NUM_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWeight:
+    """One tensor of a safetensors file."""
+
+    name: str
+    """As in the file."""
+    shape: tuple[int, ...]
+    dtype: str
+    """In safetensors' spelling."""
+    file: Path
+
+
+def expected_weights(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Shapes of the network's weights by their native names; a tied head is the embedding and not listed."""
+    with torch.device("meta"):
+        network = architecture.network(architecture.config)
+    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    if architecture.config.tie_word_embeddings:
+        shapes.pop("lm_head.weight")
+    return shapes
+
+
+def check_weights(folder: Path, expected: Mapping[str, tuple[int, ...]], key_mapping: Mapping[str, str]) -> None:
+    """UsageError unless `folder` holds every expected weight, in its shape, and no other."""
+    stored = {_native_name(weight.name, key_mapping): weight for weight in stored_weights(folder)}
+    refuse_differences(
+        folder,
+        missing=[name for name in expected if name not in stored],
+        unexpected=[weight.name for name, weight in stored.items() if name not in expected],
+        mismatched=[
+            f"{weight.name} {list(weight.shape)} instead of {list(expected[name])}"
+            for name, weight in stored.items()
+            if name in expected and weight.shape != expected[name]
+        ],
+    )
+    for weight in stored.values():
+        if weight.dtype not in FLOATS:
+            raise UsageError(
+                f"{weight.file}: weights must be one of {', '.join(FLOATS)}, got {weight.dtype} for {weight.name}; "
+                f"quantised checkpoints are not supported, use the unquantised one."
+            )
+
+
+def refuse_differences(folder: Path, **differences: Iterable[Any]) -> None:
+    """UsageError that counts the differences of each kind and names the first; nothing if there are none."""
+    parts = []
+    for kind, names in differences.items():
+        listed = [str(name) for name in names]
+        if listed:
+            more = ", ..." if len(listed) > NUM_SHOWN else ""
+            parts.append(f"{len(listed)} {kind} ({', '.join(listed[:NUM_SHOWN])}{more})")
+    if parts:
+        raise UsageError(
+            f"{folder}: the weights must be those of its config.json, got {'; '.join(parts)}; fetch the checkpoint "
+            f"again, or correct its config.json."
+        )
+
+
+def stored_weights(folder: Path) -> list[StoredWeight]:
+    """Names and shapes of all tensors of a single or sharded checkpoint, from the headers alone.
+
+    Raises:
+        UsageError: For no weights, a broken index, a missing shard, or a file that is cut short or damaged.
+    """
+    files = weight_files(folder)
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise UsageError(
+            f"{folder}: every shard of the index must be there, got {len(absent)} missing ({absent[0]} first); fetch "
+            f"the checkpoint again."
+        )
+    return [weight for file in files for weight in _read_header(file)]
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether all weight files are there, whole or not."""
+    try:
+        return all(file.is_file() for file in weight_files(folder))
+    except UsageError:
+        return False
+
+
+def weight_files(folder: Path) -> Sequence[Path]:
+    """The single file or all shards; UsageError without weights or with a broken index."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return [single]
+    if not index.exists():
+        raise UsageError(
+            f"{folder} must hold model.safetensors or model.safetensors.index.json, got neither; only safetensors "
+            f"weights are read, so convert others first."
+        )
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return [folder / name for name in sorted(set(shards.values()))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{index} must be a JSON object with a weight_map, got {type(error).__name__}: {error}; fetch it again."
+        ) from None
+
+
+def _read_header(file: Path) -> list[StoredWeight]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 not a mapping
+            return [
+                StoredWeight(name=name, shape=tuple(part.get_shape()), dtype=part.get_dtype(), file=file)
+                for name, part in slices.items()
+            ]
+    except (OSError, SafetensorError) as error:
+        raise UsageError(
+            f"{file} must be a whole safetensors file, got {file.stat().st_size} bytes that are not: {error}; fetch "
+            f"it again."
+        ) from None
+
+
+def _native_name(name: str, key_mapping: Mapping[str, str]) -> str:
+    for pattern, replacement in key_mapping.items():
+        renamed, count = re.subn(pattern, replacement, name)
+        if count:
+            return renamed
+    return name

@@ -1,0 +1,1 @@
+"""What a user writes, checked once and frozen."""

@@ -1,0 +1,179 @@
+"""Decoding options as the user writes them, checked once at the border."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..canvas.template import Template
+from ..decoding.policies import UnmaskPolicy
+from ..engine.cache import CACHES
+from ..errors import UsageError
+from . import values
+from .samplers import SAMPLERS, SCORES, describe
+
+
+DEFAULT_GEN_LENGTH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """Options of a request. Every field is a key of `--model_args` and of `--gen_kwargs`; None means not set."""
+
+    sampler: str = "fixed_k"
+    """Which positions are committed in a step: a name in `samplers.SAMPLERS`."""
+    k: int | None = None
+    """`fixed_k`: positions per step, at least 1; 1 if unset."""
+    score: str | None = None
+    """`fixed_k`: what orders the positions, a name in `samplers.SCORES`; entropy if unset."""
+    steps: int | None = None
+    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks."""
+    entropy_threshold: float | None = None
+    """`med`: lambda, nats, at least 0; 0.2 if unset."""
+    k_max: int | None = None
+    """`med`: most commits per step, at least 1; no cap if unset."""
+    entropy_bound: float | None = None
+    """`entropy_bound`: nats, at least 0; 0.1 if unset."""
+    confidence_threshold: float | None = None
+    """`confidence_threshold`: from 0 to 1; 0.9 if unset."""
+    factor: float | None = None
+    """`confidence_factor`: at least 0; 1.0 if unset."""
+    gen_length: int | None = None
+    """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
+    block_length: int = 32
+    """Positions per block, at least 1; `gen_length` or more for one block (any order), 1 for left to right."""
+    template: Template | None = None
+    """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
+    exit_threshold: float | None = None
+    """gamma, nats, at least 0: the row ends when its answer's entropy is below; off if unset."""
+    cache: str = "none"
+    """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
+    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
+    stop_when_settled: bool = False
+    """Also end a row once its text can no longer change; never changes the text, only its NFE."""
+    temperature: float = 0.0
+    """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
+    seed: int = 0
+    """Of sampled tokens and of `score=random`; together with the request's content."""
+    cfg_scale: float = 0.0
+    """Classifier-free guidance, at least 0; above 0 each step costs 2 forward passes."""
+    suppress_tokens: tuple[int | str, ...] = ()
+    """Token ids or token strings that are never proposed; the mask token never is."""
+    until: tuple[str, ...] = ()
+    """Stop strings: the text is cut at the first one after the last fixed text."""
+    add_bos_token: bool | None = None
+    """Whether prompts begin with the beginning-of-text token; the tokenizer's own habit if unset."""
+    max_length: int | None = None
+    """Longest canvas in tokens, at most the checkpoint's; longer prompts are cut from the left."""
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], base: "DecodingConfig | None" = None) -> "DecodingConfig":
+        """Check untyped options and lay them over `base`.
+
+        Raises:
+            UsageError: For an unknown option, a value out of range, or an option of another sampler.
+        """
+        for name in options:
+            if name not in _CHECKS:
+                raise UsageError(
+                    f"unknown decoding option {name!r}.{values.closest(name, _CHECKS)} Known: {', '.join(_CHECKS)}."
+                )
+        # None on a command line, in YAML or in Python takes an option back to its default.
+        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
+        checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
+        config = dataclasses.replace(base or cls(), **checked)
+        config._refuse_foreign_options()
+        config.policy()
+        return config
+
+    def _refuse_foreign_options(self) -> None:
+        for sampler, known in SAMPLERS.items():
+            for name in known.options:
+                if sampler != self.sampler and name not in SAMPLERS[self.sampler].options:
+                    value = getattr(self, name)
+                    if value is not None:
+                        raise UsageError(
+                            f"{name}={value} belongs to sampler={sampler} and would be ignored by sampler="
+                            f"{self.sampler}; leave it out, or change the sampler."
+                        )
+
+    def policy(self) -> UnmaskPolicy:
+        """The rule that chooses positions."""
+        sampler = SAMPLERS[self.sampler]
+        given = {name: getattr(self, name) for name in sampler.options}
+        return sampler.make(**{name: value for name, value in given.items() if value is not None})
+
+    def resolved_template(self) -> Template | None:
+        """The template at the size that `gen_length` asks for.
+
+        Raises:
+            UsageError: If it cannot be resized, or `exit_threshold` is set without an answer to watch.
+        """
+        if self.exit_threshold is not None and not (self.template and self.template.has_answer):
+            raise UsageError(
+                f"exit_threshold={self.exit_threshold:g} needs a template with an answer segment, and there is none; "
+                f"set template, use a task that has one, or leave exit_threshold out."
+            )
+        if self.template is None or self.gen_length is None:
+            return self.template
+        return self.template.resized(self.gen_length)
+
+    def effective(self) -> dict[str, Any]:
+        """Every option that has an effect, defaults included, as plain values for the record."""
+        own = {name for sampler in SAMPLERS.values() for name in sampler.options}
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in own}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        template = self.template
+        if template and self.gen_length:
+            template = template.resized(self.gen_length)
+        plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
+        plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
+        return {"sampler": self.sampler, **describe(self.policy()), **plain}
+
+
+def _template(name: str, value: Any) -> Template | None:
+    if value in ("null", "none", "None"):  # how a command line takes a task's template away
+        return None
+    return value if isinstance(value, Template) else Template.parse(value)
+
+
+def _at_least(minimum: int) -> Callable[[str, Any], int]:
+    return lambda name, value: values.integer(name, value, minimum)
+
+
+def _finite(name: str, value: Any) -> float:
+    number = values.number(name, value)
+    if number == math.inf:
+        raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
+    return number
+
+
+def _probability(name: str, value: Any) -> float:
+    return values.number(name, value, maximum=1.0)
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
+    "k": _at_least(1),
+    "score": lambda name, value: values.choice(name, value, SCORES),
+    "steps": _at_least(1),
+    "entropy_threshold": values.number,
+    "k_max": _at_least(1),
+    "entropy_bound": values.number,
+    "confidence_threshold": _probability,
+    "factor": values.number,
+    "gen_length": _at_least(1),
+    "block_length": _at_least(1),
+    "template": _template,
+    "exit_threshold": values.number,
+    "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
+    "stop_when_settled": values.flag,
+    "temperature": _finite,
+    "seed": _at_least(-(2**63)),
+    "cfg_scale": _finite,
+    "suppress_tokens": values.tokens,
+    "until": values.texts,
+    "add_bos_token": values.flag,
+    "max_length": _at_least(1),
+}

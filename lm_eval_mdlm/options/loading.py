@@ -1,0 +1,122 @@
+"""Options of the model as a whole: which checkpoint, where it runs, how many rows at a time."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import UsageError
+from . import values
+from .decoding import DecodingConfig
+from .foreign_names import LENGTH_NAMES
+
+
+logger = logging.getLogger("lm_eval.mdlm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingConfig:
+    """Options of a run that no single request can change. Every field is a key of `--model_args`."""
+
+    pretrained: str
+    """A directory, a hub id, or `demo` for the packaged checkpoint."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: str = "auto"
+    """bfloat16, float16, float32; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    device: str | None = None
+    """Such as cuda:0 or cpu; a GPU if there is one, if unset. Under a launcher each process takes its own."""
+    device_map: Any = None
+    """Spreads one model over devices, as in transformers: auto, or a mapping from modules to devices."""
+    mask_token_id: int | None = None
+    """Overrides the checkpoint's own mask token."""
+    batch_size: int | str = 1
+    """Rows decoded together, or `auto` to pack by tokens; changes no result."""
+    max_batch_size: int | None = None
+    """With `batch_size=auto`, the most rows decoded together."""
+    trust_remote_code: bool = False
+    """Accepted because the harness may pass it; never needed, and nothing is run."""
+    task_stats: bool = True
+    """Report NFE and the other counts for stock tasks too."""
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "LoadingConfig":
+        """Check untyped options; UsageError for a value that cannot be."""
+        given = {name: value for name, value in options.items() if value is not None}
+        if not isinstance(given.get("pretrained"), str) or not given["pretrained"]:
+            raise UsageError("pretrained must name a checkpoint directory or hub id; add --model_args pretrained=...")
+        return cls(**{name: _CHECKS[name](name, value) for name, value in given.items()})
+
+    def for_backbone(self, device: str | None) -> dict[str, Any]:
+        """Arguments of `load_backbone`, on the device of this process."""
+        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+            # The harness asks for cuda:0 by default, so this is no mistake of the user.
+            logger.warning("device=%s was asked for and there is no GPU: running on the CPU.", device)
+            device = "cpu"
+        names = ("pretrained", "revision", "dtype", "device_map", "mask_token_id")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "device": None if self.device_map else device, "require_tokenizer": True}
+
+    def without_fixed(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's options less those of this class, which may only repeat what the model was loaded with."""
+        rest = dict(options)
+        for name in _CHECKS:
+            if (
+                name in rest
+                and (value := rest.pop(name)) is not None
+                and _CHECKS[name](name, value) != getattr(self, name)
+            ):
+                raise UsageError(
+                    f"{name}={value!r} in --gen_kwargs: the model is loaded with {name}={getattr(self, name)!r} for "
+                    f"the whole run; put it into --model_args."
+                )
+        return rest
+
+    def effective(self) -> dict[str, Any]:
+        """All options as plain values for the record."""
+        return dataclasses.asdict(self)
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Model options and decoding options; UsageError for a name that is neither."""
+    decoding = {field.name for field in dataclasses.fields(DecodingConfig)}
+    for name in options:
+        if name not in _CHECKS and name not in decoding:
+            known = [*_CHECKS, *sorted(decoding)]
+            if name in LENGTH_NAMES:
+                raise UsageError(f"{name} is the tasks' name for gen_length; write gen_length in --model_args.")
+            raise UsageError(f"unknown option {name!r}.{values.closest(name, known)} Known: {', '.join(known)}.")
+    return (
+        {name: value for name, value in options.items() if name in _CHECKS},
+        {name: value for name, value in options.items() if name in decoding},
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    return str(value)
+
+
+def _batch_size(name: str, value: Any) -> int | str:
+    # The harness also writes auto:N, N being how often it re-estimates; there is nothing to estimate here.
+    return "auto" if str(value).split(":")[0] == "auto" else values.integer(name, value, 1)
+
+
+def _dtype(name: str, value: Any) -> str:
+    return values.choice(name, str(value).removeprefix("torch."), ("auto", "bfloat16", "float16", "float32"))
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    "pretrained": _text,
+    "revision": _text,  # a numeric one arrives as a number
+    "dtype": _dtype,
+    "device": _text,
+    "device_map": lambda name, value: value,
+    "mask_token_id": lambda name, value: values.integer(name, value, 0),
+    "batch_size": _batch_size,
+    "max_batch_size": lambda name, value: values.integer(name, value, 1),
+    "trust_remote_code": values.flag,
+    "task_stats": values.flag,
+}

@@ -1,0 +1,59 @@
+"""The samplers by name: which options each takes, and the policy they make."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..decoding.policies import (
+    ConfidenceFactor,
+    ConfidenceThreshold,
+    EntropyBound,
+    EvenSchedule,
+    FixedK,
+    MultiTokenEntropy,
+    UnmaskPolicy,
+)
+from ..decoding.scores import Score, at_random, by_confidence, by_entropy, by_margin, left_to_right
+from ..errors import UsageError
+
+
+SCORES: Mapping[str, Score] = {
+    "entropy": by_entropy,
+    "confidence": by_confidence,
+    "margin": by_margin,
+    "random": at_random,
+    "left_to_right": left_to_right,
+}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A named decoding rule."""
+
+    options: tuple[str, ...]
+    """Options that belong to this sampler and to no other."""
+    make: Callable[..., UnmaskPolicy]
+    """From those of its options that were set; the rest take the policy's own defaults."""
+
+
+def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None) -> UnmaskPolicy:
+    if steps is None:
+        return FixedK(score=SCORES[score]) if k is None else FixedK(k, SCORES[score])
+    if k is not None:
+        raise UsageError(f"k and steps exclude each other, got k={k} and steps={steps}; leave one of them out.")
+    return EvenSchedule(steps, SCORES[score])
+
+
+SAMPLERS: Mapping[str, Sampler] = {
+    "fixed_k": Sampler(("k", "score", "steps"), _fixed_k),
+    "med": Sampler(("entropy_threshold", "k_max"), MultiTokenEntropy),
+    "entropy_bound": Sampler(("entropy_bound",), EntropyBound),
+    "confidence_threshold": Sampler(("confidence_threshold",), ConfidenceThreshold),
+    "confidence_factor": Sampler(("factor",), ConfidenceFactor),
+}
+
+
+def describe(policy: UnmaskPolicy) -> dict[str, Any]:
+    """The policy's hyper-parameters as options, defaults included."""
+    names = {score: name for name, score in SCORES.items()}
+    return {key: names[value] if key == "score" else value for key, value in vars(policy).items()}

@@ -1,0 +1,76 @@
+"""Checks of single option values, which a command line delivers as whatever its text looked like."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import UsageError
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """A whole number, also written `4.0` or `"4"`; UsageError otherwise or below the minimum."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+        return value  # as it is: a float would round it from 2**53 on
+    number = _parsed(value)
+    if number is None or not number.is_integer() or number < minimum:
+        raise UsageError(
+            f"{name} must be a whole number, at least {minimum}, got {value!r}; correct it or leave it out."
+        )
+    return int(number)
+
+
+def number(name: str, value: Any, minimum: float = 0.0, maximum: float = math.inf) -> float:
+    """A number in [minimum, maximum]; UsageError for anything else, NaN included."""
+    parsed = _parsed(value)
+    if parsed is None or not minimum <= parsed <= maximum:
+        limits = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
+        raise UsageError(f"{name} must be a number {limits}, got {value!r}; correct it or leave it out.")
+    return parsed
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, also as text; UsageError otherwise."""
+    named = {"true": True, "false": False, "1": True, "0": False}.get(str(value).strip().lower())
+    if named is None:
+        raise UsageError(f"{name} must be True or False, got {value!r}.")
+    return named
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """One of the known names; UsageError with the closest one otherwise."""
+    known = list(known)
+    if value not in known:
+        raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r}.{closest(value, known)}")
+    return str(value)
+
+
+def closest(value: Any, known: Iterable[str]) -> str:
+    """A sentence that suggests the known name most like the value, or nothing."""
+    close = difflib.get_close_matches(str(value), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """A string or several, empty ones left out as the harness does; UsageError otherwise."""
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, (list, tuple)) or not all(isinstance(text, str) for text in several):
+        raise UsageError(f"{name} must be a string or a list of strings, got {value!r}.")
+    return tuple(text for text in several if text)
+
+
+def tokens(name: str, value: Any) -> tuple[int | str, ...]:
+    """Token ids or token strings: one, a list, or text with spaces between; UsageError otherwise."""
+    several = value.split() if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(token, bool) or not isinstance(token, (int, str)) for token in several):
+        raise UsageError(f"{name} must hold token ids or token strings, got {value!r}.")
+    return tuple(int(token) if str(token).isdecimal() else token for token in several)
+
+
+def _parsed(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,1 @@
+"""From checked options and prompts to finished records, over one or more processes."""

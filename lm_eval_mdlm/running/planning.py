@@ -1,0 +1,141 @@
+"""From a checked configuration and a prompt to the plan of one row."""
+
+from collections.abc import Sequence
+
+from ..backbones.backbone import Backbone, Tokenizer
+from ..canvas.template import Region, free_region
+from ..canvas.text import TextRule
+from ..decoding.blocks import split_into_blocks
+from ..decoding.logits import LogitRule
+from ..decoding.proposal import RowKey
+from ..engine.cache import CACHES, CachePolicy
+from ..engine.row import RowPlan
+from ..errors import UsageError
+from ..options.decoding import DEFAULT_GEN_LENGTH, DecodingConfig
+
+
+def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConfig, repeat: int = 0) -> RowPlan:
+    """The plan of one request.
+
+    Args:
+        backbone: Gives mask, limits and tokenizer.
+        prompt_ids: At least one token; cut from the left if prompt and region exceed the longest canvas.
+        config: The request's options.
+        repeat: Tells apart several samples of the same request.
+
+    Raises:
+        UsageError: If the options do not fit this backbone or each other.
+    """
+    if not prompt_ids:
+        raise UsageError(
+            "the prompt must hold at least one token, got an empty one; give a context, or add_bos_token=True."
+        )
+    outside = [token for token in prompt_ids if not 0 <= token < backbone.vocab_size]
+    if outside:
+        raise UsageError(
+            f"prompt token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; is the tokenizer the "
+            f"checkpoint's own?"
+        )
+    _check_room(backbone, config)
+    region = _region(backbone, config)
+    room = _longest_canvas(backbone, config) - len(region.token_ids)
+    if room < 1:
+        raise _no_room(len(region.token_ids), backbone, config)
+    policy = config.policy()
+    masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
+    policy.check_blocks(len(split_into_blocks(masked, config.block_length)))
+    return RowPlan(
+        prompt_ids=tuple(prompt_ids[-room:]),
+        region=region,
+        policy=policy,
+        block_length=config.block_length,
+        logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
+        key=RowKey.of(config.seed, prompt_ids, region.token_ids, repeat),
+        mask_token_id=backbone.mask_token_id,
+        temperature=config.temperature,
+        exit_threshold=config.exit_threshold,
+        stop_when_settled=config.stop_when_settled,
+        cache=_cache(backbone, config),
+        text_rule=_text_rule(backbone, region, config),
+        returns_text=backbone.tokenizer is not None,
+        truncated=len(prompt_ids) > room,
+    )
+
+
+def _longest_canvas(backbone: Backbone, config: DecodingConfig) -> int:
+    if config.max_length is not None and config.max_length > backbone.max_length:
+        raise UsageError(
+            f"max_length must be at most the checkpoint's {backbone.max_length}, got {config.max_length}; lower it or "
+            f"leave it out."
+        )
+    return config.max_length or backbone.max_length
+
+
+def _no_room(length: int, backbone: Backbone, config: DecodingConfig) -> UsageError:
+    return UsageError(
+        f"the region of {length} tokens leaves no room for a prompt in max_length="
+        f"{_longest_canvas(backbone, config)}; lower gen_length."
+    )
+
+
+def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
+    """Before a region is built, which for a mistyped length would fill the memory."""
+    template = config.resolved_template()
+    masks = template.gen_length if template else config.gen_length or DEFAULT_GEN_LENGTH
+    if masks >= _longest_canvas(backbone, config):
+        raise _no_room(masks, backbone, config)
+
+
+def _cache(backbone: Backbone, config: DecodingConfig) -> CachePolicy | None:
+    if config.cache == "none":
+        return None
+    if backbone.memory_bytes_per_token is None:
+        raise UsageError(
+            f"cache={config.cache} needs the whole network on one device, and this one is spread; leave out "
+            f"device_map, or cache."
+        )
+    return CACHES[config.cache]
+
+
+def _needed(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:
+    if tokenizer is None:
+        raise UsageError(f"{purpose} needs a tokenizer, and the checkpoint has none; add its tokenizer files.")
+    return tokenizer
+
+
+def _region(backbone: Backbone, config: DecodingConfig) -> Region:
+    template = config.resolved_template()
+    if template is None:
+        return free_region(config.gen_length or DEFAULT_GEN_LENGTH, backbone.mask_token_id)
+
+    def encode(text: str) -> list[int]:
+        return _needed(backbone.tokenizer, "template text").encode(text, add_special_tokens=False)
+
+    return template.lay_out(encode, backbone.mask_token_id)
+
+
+def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
+    ids = []
+    for token in config.suppress_tokens:
+        if isinstance(token, str):
+            found = _needed(backbone.tokenizer, "suppress_tokens by name").encode(token, add_special_tokens=False)
+            if len(found) != 1:
+                raise UsageError(
+                    f"suppress_tokens must name single tokens, got {token!r}, which is {len(found)} tokens."
+                )
+            token = found[0]
+        if not 0 <= token < backbone.vocab_size:
+            raise UsageError(f"suppress_tokens must be ids from 0 to {backbone.vocab_size - 1}, got {token}.")
+        ids.append(token)
+    return sorted({*ids} - {backbone.mask_token_id})
+
+
+def _text_rule(backbone: Backbone, region: Region, config: DecodingConfig) -> TextRule:
+    tokenizer = backbone.tokenizer
+    if tokenizer is None and config.until:
+        _needed(None, "until")
+
+    def decode(token_ids: list[int]) -> str:
+        return tokenizer.decode(token_ids, skip_special_tokens=True) if tokenizer else ""
+
+    return TextRule(region.spans, backbone.mask_token_id, backbone.end_token_ids, decode, config.until)

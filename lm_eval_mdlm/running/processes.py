@@ -1,0 +1,130 @@
+"""The processes of a run under `accelerate launch` or `torchrun`, and how they talk to each other."""
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor
+
+from ..errors import UsageError
+
+
+Result = TypeVar("Result")
+
+_numbers = itertools.count()
+"""Sets of counters made so far; the same in all processes, because making one is collective."""
+
+
+class Counters(Protocol):
+    """Named counters that begin at 0 and that all processes share."""
+
+    def add(self, name: str, amount: int, /) -> int:
+        """Add to one of them, whatever the others do meanwhile; its new value."""
+
+
+class _OwnCounters:
+    """Those of a single process."""
+
+    def __init__(self) -> None:
+        self._values: Counter[str] = Counter()
+
+    def add(self, name: str, amount: int, /) -> int:
+        self._values[name] += amount
+        return self._values[name]
+
+
+class ProcessGroup:
+    """The processes of a launcher; a single one outside a launcher, or if `alone`.
+
+    Every method but `device` is collective: all processes call it, in the same order.
+    """
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self.accelerator: Accelerator | None = None
+        self._store: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
+            from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
+            # Between two exchanges lies a whole run, so the usual half hour of patience ends good ones.
+            patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
+            self.accelerator = Accelerator(kwargs_handlers=[patience])
+            # The store by which the launcher's processes found each other: there with any backend, at no further port.
+            if self.world_size != int(os.environ["WORLD_SIZE"]):
+                raise UsageError(
+                    f"WORLD_SIZE={os.environ['WORLD_SIZE']} processes were launched and accelerate counts "
+                    f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
+                )
+            self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
+
+    @property
+    def rank(self) -> int:
+        """Index of this process over all machines."""
+        return self.accelerator.process_index if self.accelerator else 0
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes over all machines."""
+        return self.accelerator.num_processes if self.accelerator else 1
+
+    def device(self, asked_for: str | None) -> str | None:
+        """The device of this process: its own one of several, or the one asked for."""
+        return str(self.accelerator.device) if self.accelerator else asked_for
+
+    def counters(self) -> Counters:
+        """Fresh counters. To use them, unlike to make them, no process waits for another."""
+        if self.accelerator is None:
+            return _OwnCounters()
+        counters: Counters = torch.distributed.PrefixStore(f"mdlm/{next(_numbers)}", self._store)  # type: ignore[attr-defined]
+        return counters
+
+    def everyones(self, attempt: Callable[[], Result]) -> list[Result]:
+        """What `attempt` returns in each process, by rank. If it raises in one of them, all processes raise.
+
+        Without that the others would wait for the one that has failed.
+        """
+        if self.accelerator is None:
+            return [attempt()]
+        result, error = None, None
+        try:
+            result = attempt()
+        except Exception as caught:
+            error = caught
+        outcomes: list[Any] = [None] * self.world_size
+        torch.distributed.all_gather_object(outcomes, (result, error and _told(error)))
+        if error is not None:
+            raise error
+        for rank, (_, failure) in enumerate(outcomes):
+            if failure is not None:
+                kind, message = failure
+                raise kind(f"stopped because process {rank} failed: {message}")
+        return [own for own, _ in outcomes]
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """The tensors of all processes, one after the other."""
+        gathered: Tensor = self.accelerator.gather(tensor) if self.accelerator else tensor
+        return gathered
+
+    def gather_object(self, obj: Any, dst: int) -> list[Any] | None:
+        """The objects of all processes on process `dst`, None on the others."""
+        if self.accelerator is None:
+            return [obj]
+        parts: list[Any] | None = [None] * self.world_size if self.rank == dst else None
+        torch.distributed.gather_object(obj, parts, dst=dst)
+        return parts
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.accelerator:
+            self.accelerator.wait_for_everyone()
+
+
+def _told(error: Exception) -> tuple[type[Exception], str]:
+    """How to raise it elsewhere: an error itself may not survive the way, or take the memory of its pass along."""
+    if isinstance(error, UsageError):
+        return UsageError, str(error)
+    return RuntimeError, f"{type(error).__name__}: {error}"
