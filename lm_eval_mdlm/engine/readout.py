@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from ..backbones.backbone import Backbone
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import gumbel_argmax
+from ..decoding.restriction import Restriction
 from ..decoding.statistics import statistics
 
 
@@ -106,7 +107,12 @@ class Readout:
         return read[:, :num_rows].cpu()  # the one wait for the device in a step
 
     def sample(
-        self, rule: LogitRule, states: Float[Tensor, "S D"], temperature: float, seeds: Sequence[int]
+        self,
+        rule: LogitRule,
+        states: Float[Tensor, "S D"],
+        temperature: float,
+        seeds: Sequence[int],
+        restriction: Restriction | None = None,
     ) -> list[int]:
         """One token per row at a temperature above 0; `seeds` has one entry per row."""
         tokens: list[Int[Tensor, " _"]] = []
@@ -114,7 +120,10 @@ class Readout:
         size = self._rows_at_once(reader, rule)
         for start, chunks in enumerate(self._chunks(rule, states, reader)):
             own = seeds[start * size : (start + 1) * size]
-            tokens.append(gumbel_argmax(rule.apply(*chunks)[: len(own)], temperature, own))
+            logits = rule.apply(*chunks)[: len(own)]
+            if restriction is not None:
+                logits = restriction.apply(logits, temperature)
+            tokens.append(gumbel_argmax(logits, temperature, own))
         return torch.cat(tokens).tolist()
 
     def _chunks(

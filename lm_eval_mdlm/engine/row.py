@@ -13,6 +13,7 @@ from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.policies import UnmaskPolicy
 from ..decoding.proposal import RowKey
+from ..decoding.restriction import Restriction
 from .cache import CachePolicy
 from .record import Generation
 
@@ -29,6 +30,8 @@ class RowPlan:
     key: RowKey
     mask_token_id: int
     temperature: float = 0.0
+    restriction: Restriction | None = None
+    """Which tokens a sample may be; None for all."""
     exit_threshold: float | None = None
     """Answer entropy, in nats, below which the row ends; None for no early exit."""
     stop_when_settled: bool = False

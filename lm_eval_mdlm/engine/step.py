@@ -177,7 +177,7 @@ def _proposals(
     sides = reading.states[number].chunk(row.plan.nfe_per_step)
     states = torch.cat([side[torch.from_numpy(picked)] for side in sides])
     seeds = [row.plan.key.seed("token", row.steps, position) for position in row.wanted[picked].tolist()]
-    return np.array(readout.sample(row.plan.logit_rule, states, row.plan.temperature, seeds))
+    return np.array(readout.sample(row.plan.logit_rule, states, row.plan.temperature, seeds, row.plan.restriction))
 
 
 def _grouped(count: int, key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
