@@ -19,6 +19,15 @@ Kind = Literal["reasoning", "text", "answer"]
 KINDS: tuple[Kind, ...] = ("reasoning", "text", "answer")
 
 
+class FilledText(str):
+    """Fixed text that was filled in from a document, so that braces in it mean nothing any more."""
+
+
+def holds_jinja(text: Any) -> bool:
+    """Whether fixed text as written depends on the document."""
+    return isinstance(text, str) and not isinstance(text, FilledText) and ("{{" in text or "{%" in text)
+
+
 @dataclass(frozen=True)
 class Span:
     """A stretch of the region with one role, `start` inclusive and `stop` exclusive."""
@@ -67,6 +76,11 @@ class Segment:
             if not isinstance(value, str) or not value:
                 raise UsageError(
                     f"{place}: text must be a string that is not empty, got {value!r}; leave the segment out."
+                )
+            if holds_jinja(value) and "{{" in value:
+                raise UsageError(
+                    f"{place}: text {value!r} holds '{{{{', which stands for a field of the document only in a task's "
+                    f"YAML; write the template into the task, or the text without it."
                 )
             return cls(kind, text=value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -135,15 +149,13 @@ class Template:
         """Token ids and spans of the region.
 
         Args:
-            encode: Tokenises fixed text, without special tokens.
+            encode: Tokenises fixed text, without special tokens; never to the mask.
             mask_token_id: Fills the reasoning and answer segments.
         """
         token_ids: list[int] = []
         spans = []
         for segment in self.segments:
             piece = list(encode(segment.text)) if segment.kind == "text" else [mask_token_id] * segment.length
-            if segment.kind == "text" and mask_token_id in piece:
-                raise UsageError(f"template text {segment.text!r} holds the mask token; use a reasoning segment.")
             spans.append(Span(segment.kind, len(token_ids), len(token_ids) + len(piece), segment.text))
             token_ids += piece
         return Region(tuple(token_ids), tuple(spans))

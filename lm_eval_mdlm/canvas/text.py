@@ -1,8 +1,9 @@
-"""From a region's tokens to the returned text, and when that text can no longer change (docs/semantics.md 6, 7)."""
+"""From a region's tokens to the returned text, and when that text can no longer change (docs/semantics.md 6, 8)."""
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .template import Span
 
@@ -17,7 +18,67 @@ class ReturnedText:
     text: str
     num_tokens: int
     """Committed tokens in it: no fixed text, nothing after an end of text, and after a cut at a stop string the
-    fewest leading tokens whose text holds all that is returned."""
+    fewest leading tokens whose text holds all that is returned; nothing that was left out as thinking."""
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Strings to look for in a text: those that hold the text of a special token, and all others.
+
+    A special token leaves no text. So the former are looked for in the text with special tokens written out, and the
+    latter in the text as it is returned.
+    """
+
+    plain: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.plain or self.written)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text in two spellings, piece by piece."""
+
+    pieces: tuple[tuple[str, str], ...]
+    """As returned, and with special tokens written out: equal, or the former empty."""
+
+    @property
+    def plain(self) -> str:
+        return "".join(plain for plain, _ in self.pieces)
+
+    @property
+    def written(self) -> str:
+        return "".join(written for _, written in self.pieces)
+
+    def plain_place(self, place: int) -> int:
+        """Where in `plain` a place in `written` is."""
+        return sum(
+            min(max(place - start, 0), len(plain))
+            for start, (plain, _) in zip(
+                accumulate((len(written) for _, written in self.pieces), initial=0), self.pieces, strict=False
+            )
+        )
+
+    def first(self, markers: Markers, start: int = 0) -> int | None:
+        """Where in `plain`, from `start` on, the earliest marker begins; None without one."""
+        found = [at for at in (_first(self.plain, markers.plain, start),) if at is not None]
+        places = (at for marker in markers.written for at in _all(self.written, marker))
+        found += [place for at in places if (place := self.plain_place(at)) >= start]
+        return min(found, default=None)
+
+    def end_of_last(self, markers: Markers) -> int:
+        """Where in `plain` the last marker ends; 0 without one."""
+        ends = [at + len(marker) for marker in markers.plain for at in _all(self.plain, marker)]
+        places = (at + len(marker) for marker in markers.written for at in _all(self.written, marker))
+        return max([*ends, *map(self.plain_place, places)], default=0)
+
+    def may_complete(self, markers: Markers, before: int) -> bool:
+        """Whether a marker that has begun before a place in `plain` and reaches the end may still be completed."""
+        plain, written = self.plain, self.written
+        open_plain = any(marker.startswith(plain[at:]) for marker in markers.plain for at in range(before))
+        starts = [at for at in range(len(written)) if self.plain_place(at) < before] if markers.written else []
+        return open_plain or any(marker.startswith(written[at:]) for marker in markers.written for at in starts)
 
 
 @dataclass(frozen=True)
@@ -29,40 +90,74 @@ class TextRule:
     end_token_ids: tuple[int, ...]
     decode: Decode
     """Tokens to text, special tokens left out."""
-    until: tuple[str, ...] = ()
+    until: Markers = Markers()
     """Stop strings, looked for only after the last fixed text."""
+    write: Decode | None = None
+    """Tokens to text, special tokens written out; needed where a marker holds one."""
+    think_end: Markers = Markers()
+    """Ends the thinking: all up to the last one is left out, and stop strings are looked for behind it."""
 
     def read(self, token_ids: Sequence[int]) -> ReturnedText:
         """The text of a region, its unfilled masks dropped."""
         head, tail = self._split_spans()
-        pieces = [span.text if span.kind == "text" else self.decode(self._kept(span, token_ids)) for span in head]
-        num_tokens = sum(len(self._kept(span, token_ids)) for span in head if span.kind != "text")
+        before, behind = self._text(head, token_ids), self._text(tail, token_ids)
+        whole = _Text(before.pieces + behind.pieces)
+        tail_start, start = len(before.plain), whole.end_of_last(self.think_end)
+        if start:
+            start += len(whole.plain[start:]) - len(whole.plain[start:].lstrip())
+        cut = behind.first(self.until, max(start - tail_start, 0))
+        end = len(whole.plain) if cut is None else tail_start + cut
         kept = [self._kept(span, token_ids) for span in tail]
-        full = self._joined(kept, sum(map(len, kept)))
-        cut = _first_stop(full, self.until)
-        returned = full if cut is None else full[:cut]
-        return ReturnedText("".join(pieces) + returned, num_tokens + self._fewest(kept, returned, cut is not None))
+        num_tokens = sum(len(self._kept(span, token_ids)) for span in head if span.kind != "text")
+        num_tokens += self._fewest(kept, behind.plain[: end - tail_start], cut is not None)
+        if start:
+            num_tokens = max(num_tokens - self._num_before(start, token_ids), 0)
+        return ReturnedText(whole.plain[start:end], num_tokens)
 
     def is_settled(self, token_ids: Sequence[int]) -> bool:
         """Whether no further commit can change the text.
 
         So it is once every segment is settled by itself: it holds no mask before its first end of text, or, in
-        the part after the last fixed text, a stop string is complete with no mask before it.
+        the part after the last fixed text, a stop string is complete with no mask before it. Where thinking is left
+        out, a stop string settles nothing, since more thinking may end behind it.
         """
         head, tail = self._split_spans()
         if not all(span.kind == "text" or self._is_closed(span, token_ids) for span in head):
             return False
-        text = ""
+        pieces: tuple[tuple[str, str], ...] = ()
         for span in tail:
-            text += self.decode(self._committed_prefix(span, token_ids))
+            pieces += tuple(self._pieces(self._committed_prefix(span, token_ids)))
             if not self._is_closed(span, token_ids):
-                return self._stop_is_final(text)
+                return not self.think_end and self._stop_is_final(_Text(pieces))
         return True
 
     def _split_spans(self) -> tuple[Sequence[Span], Sequence[Span]]:
         """Spans up to the last fixed text, and those after it."""
         after = max((i for i, span in enumerate(self.spans, start=1) if span.kind == "text"), default=0)
         return self.spans[:after], self.spans[after:]
+
+    def _text(self, spans: Sequence[Span], token_ids: Sequence[int]) -> _Text:
+        return _Text(
+            tuple(
+                piece
+                for span in spans
+                for piece in (
+                    [(span.text, span.text)] if span.kind == "text" else self._pieces(self._kept(span, token_ids))
+                )
+            )
+        )
+
+    def _pieces(self, tokens: list[int]) -> Iterator[tuple[str, str]]:
+        """The text of a segment, its special tokens apart if they matter."""
+        if self.write is None or not (self.until.written or self.think_end.written):
+            yield (self.decode(tokens), "")
+            return
+        special = [i for i, token in enumerate(tokens) if not self.decode([token]) and self.write([token])]
+        for start, end in zip([-1, *special], [*special, len(tokens)], strict=True):
+            if start >= 0:
+                yield ("", self.write([tokens[start]]))
+            ordinary = self.decode(tokens[start + 1 : end])
+            yield (ordinary, ordinary)
 
     def _until_end(self, span: Span, token_ids: Sequence[int]) -> list[int]:
         """The segment's tokens before its first end of text, masks included."""
@@ -84,7 +179,7 @@ class TextRule:
         """Text of the leading tokens of consecutive segments, each segment decoded by itself."""
         text = ""
         for tokens in kept:
-            text += self.decode(tokens[: max(num_tokens, 0)])
+            text += "".join(plain for plain, _ in self._pieces(tokens[: max(num_tokens, 0)]))
             num_tokens -= len(tokens)
         return text
 
@@ -95,16 +190,35 @@ class TextRule:
         # Once the leading tokens hold the whole text, more tokens do too, so the first such number is bisected.
         return bisect.bisect_left(range(total), True, key=lambda n: self._joined(kept, n).startswith(returned))
 
-    def _stop_is_final(self, text: str) -> bool:
+    def _num_before(self, place: int, token_ids: Sequence[int]) -> int:
+        """Committed tokens whose text ends at or before a place of the whole text."""
+        num_tokens = 0
+        for span in self.spans:
+            kept = [] if span.kind == "text" else self._kept(span, token_ids)
+            width = len(span.text) if span.kind == "text" else len(self._joined([kept], len(kept)))
+            num_tokens += sum(len(self._joined([kept], n)) <= place for n in range(1, len(kept) + 1))
+            place -= width
+            if place < 0:
+                break
+        return num_tokens
+
+    def _stop_is_final(self, text: _Text) -> bool:
         """Whether the first stop string of an open text stays the first, whatever follows."""
-        text = text.rstrip("\ufffd")  # an unfinished character, which the next token may complete
-        cut = _first_stop(text, self.until)
-        if cut is None:
-            return False
+        whole = _Text(tuple((plain.rstrip("\ufffd"), written.rstrip("\ufffd")) for plain, written in text.pieces[-1:]))
+        text = _Text(text.pieces[:-1] + whole.pieces)  # without an unfinished character, which the next may complete
+        cut = text.first(self.until)
         # A longer stop string that began before the cut and reaches the end may still be completed by later tokens.
-        return not any(stop.startswith(text[start:]) for stop in self.until for start in range(cut))
+        return cut is not None and not text.may_complete(self.until, cut)
 
 
-def _first_stop(text: str, until: Sequence[str]) -> int | None:
-    """Where the earliest stop string begins; None without one."""
-    return min((at for stop in until if stop and (at := text.find(stop)) >= 0), default=None)
+def _first(text: str, markers: Sequence[str], start: int) -> int | None:
+    """Where, from `start` on, the earliest marker begins; None without one."""
+    return min((at for marker in markers if marker and (at := text.find(marker, start)) >= 0), default=None)
+
+
+def _all(text: str, marker: str) -> Iterator[int]:
+    """Every place where a marker begins, also where two overlap."""
+    at = text.find(marker)
+    while at >= 0:
+        yield at
+        at = text.find(marker, at + 1)

@@ -11,6 +11,7 @@ from ..decoding.policies import UnmaskPolicy
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
+from .foreign_names import instead_of
 from .samplers import SAMPLERS, SCORES, describe
 
 
@@ -54,14 +55,26 @@ class DecodingConfig:
     """Also end a row once its text can no longer change; never changes the text, only its NFE."""
     temperature: float = 0.0
     """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
-    seed: int = 0
-    """Of sampled tokens and of `score=random`; together with the request's content."""
+    top_k: int | None = None
+    """With a temperature above 0: draw from so many of the likeliest tokens; 0 or -1 for all, as if unset."""
+    top_p: float | None = None
+    """With a temperature above 0, after `top_k`: draw from the fewest likeliest tokens that together have this
+    probability, above 0 and at most 1; 1 for all, as if unset."""
+    min_p: float | None = None
+    """With a temperature above 0, after `top_p`: draw from tokens at least this share as likely as the likeliest one,
+    from 0 to 1; 0 for all, as if unset."""
+    seed: int | None = None
+    """Of sampled tokens and of `score=random`; together with the request's content. If unset, the harness's `--seed`
+    under the harness, and 0 in Python."""
     cfg_scale: float = 0.0
     """Classifier-free guidance, at least 0; above 0 each step costs 2 forward passes."""
     suppress_tokens: tuple[int | str, ...] = ()
     """Token ids or token strings that are never proposed; the mask token never is."""
     until: tuple[str, ...] = ()
     """Stop strings: the text is cut at the first one after the last fixed text."""
+    think_end_token: str | None = None
+    """Text or token id that ends the thinking: all up to its last occurrence is left out of the returned text, and stop
+    strings are looked for behind it."""
     add_bos_token: bool | None = None
     """Whether prompts begin with the beginning-of-text token; the tokenizer's own habit if unset."""
     max_length: int | None = None
@@ -76,18 +89,22 @@ class DecodingConfig:
         """
         for name in options:
             if name not in _CHECKS:
-                raise UsageError(
-                    f"unknown decoding option {name!r}.{values.closest(name, _CHECKS)} Known: {', '.join(_CHECKS)}."
-                )
+                hint = instead_of(name) or values.closest(name, _CHECKS)
+                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(_CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
         checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
-        config._refuse_foreign_options()
+        config._refuse_options_of_other_samplers()
         config.policy()
         return config
 
-    def _refuse_foreign_options(self) -> None:
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Of all options."""
+        return tuple(field.name for field in dataclasses.fields(cls))
+
+    def _refuse_options_of_other_samplers(self) -> None:
         for sampler, known in SAMPLERS.items():
             for name in known.options:
                 if sampler != self.sampler and name not in SAMPLERS[self.sampler].options:
@@ -153,6 +170,19 @@ def _probability(name: str, value: Any) -> float:
     return values.number(name, value, maximum=1.0)
 
 
+def _top_p(name: str, value: Any) -> float | None:
+    share = _probability(name, value)
+    if not share:
+        raise UsageError(f"{name} must be above 0, got {value!r}; 1 draws from all tokens.")
+    return share if share < 1 else None
+
+
+def _think_end(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+        raise UsageError(f"{name} must be a text or a token id, got {value!r}; correct it or leave it out.")
+    return str(value)
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
     "k": _at_least(1),
@@ -170,10 +200,14 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
     "stop_when_settled": values.flag,
     "temperature": _finite,
+    "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,
+    "top_p": _top_p,
+    "min_p": lambda name, value: _probability(name, value) or None,
     "seed": _at_least(-(2**63)),
     "cfg_scale": _finite,
     "suppress_tokens": values.tokens,
     "until": values.texts,
+    "think_end_token": _think_end,
     "add_bos_token": values.flag,
     "max_length": _at_least(1),
 }

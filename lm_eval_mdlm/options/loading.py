@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from ..errors import UsageError
 from . import values
 from .decoding import DecodingConfig
-from .foreign_names import LENGTH_NAMES
+from .foreign_names import LENGTH_NAMES, instead_of
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -39,6 +39,10 @@ class LoadingConfig:
     """With `batch_size=auto`, the most rows decoded together."""
     trust_remote_code: bool = False
     """Accepted because the harness may pass it; never needed, and nothing is run."""
+    enable_thinking: bool | None = None
+    """Passed to the chat template as a variable of that name, as lm_eval's `hf` does."""
+    chat_template_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """More variables of the chat template."""
     task_stats: bool = True
     """Report NFE and the other counts for stock tasks too."""
 
@@ -59,6 +63,23 @@ class LoadingConfig:
         names = ("pretrained", "revision", "dtype", "device_map", "mask_token_id")
         own = {name: getattr(self, name) for name in names}
         return {**own, "device": None if self.device_map else device, "require_tokenizer": True}
+
+    def chat_variables(self) -> dict[str, Any]:
+        """Variables of the chat template."""
+        thinking = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        return {**self.chat_template_args, **thinking}
+
+    def without_effect(self, config: DecodingConfig) -> Iterator[str]:
+        """A line for every option that does nothing beside the others."""
+        if self.max_batch_size is not None and self.batch_size != "auto":
+            yield (
+                f"max_batch_size={self.max_batch_size} has an effect only with batch_size=auto, and batch_size="
+                f"{self.batch_size} is used."
+            )
+        if self.enable_thinking and config.think_end_token is None:
+            yield "enable_thinking=True without think_end_token: thinking stays in the texts that are scored."
+        if self.device_map is not None and self.device not in (None, "cuda:0"):  # which the harness passes on by itself
+            yield f"device={self.device} has no effect beside device_map={self.device_map}."
 
     def without_fixed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """A request's options less those of this class, which may only repeat what the model was loaded with."""
@@ -88,7 +109,8 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
             known = [*_CHECKS, *sorted(decoding)]
             if name in LENGTH_NAMES:
                 raise UsageError(f"{name} is the tasks' name for gen_length; write gen_length in --model_args.")
-            raise UsageError(f"unknown option {name!r}.{values.closest(name, known)} Known: {', '.join(known)}.")
+            hint = instead_of(name) or values.closest(name, known)
+            raise UsageError(f"unknown option {name!r}.{hint} Known: {', '.join(known)}.")
     return (
         {name: value for name, value in options.items() if name in _CHECKS},
         {name: value for name, value in options.items() if name in decoding},
@@ -108,6 +130,15 @@ def _dtype(name: str, value: Any) -> str:
     return values.choice(name, str(value).removeprefix("torch."), ("auto", "bfloat16", "float16", "float32"))
 
 
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(
+            f"{name} must be a mapping from names to values, got {value!r}; write --model_args as JSON: "
+            f'\'{{"pretrained": "...", "{name}": {{"name": "value"}}}}\'.'
+        )
+    return dict(value)
+
+
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "pretrained": _text,
     "revision": _text,  # a numeric one arrives as a number
@@ -118,5 +149,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "batch_size": _batch_size,
     "max_batch_size": lambda name, value: values.integer(name, value, 1),
     "trust_remote_code": values.flag,
+    "enable_thinking": values.flag,
+    "chat_template_args": _mapping,
     "task_stats": values.flag,
 }

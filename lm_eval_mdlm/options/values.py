@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import UsageError
+from .foreign_names import VALUES
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
@@ -41,13 +42,20 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """One of the known names; UsageError with the closest one otherwise."""
     known = list(known)
     if value not in known:
-        raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r}.{closest(value, known)}")
+        foreign = VALUES.get((name, str(value)))
+        hint = f" What others call so is {foreign} here." if foreign else closest(value, known)
+        raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r}.{hint}")
     return str(value)
 
 
 def closest(value: Any, known: Iterable[str]) -> str:
-    """A sentence that suggests the known name most like the value, or nothing."""
-    close = difflib.get_close_matches(str(value), list(known), n=1)
+    """A sentence that suggests the known name of which the value looks like a misspelling, or nothing.
+
+    Only a slip of one or two letters is taken for one: what merely shares a word may well mean something else.
+    """
+    known, letters = list(known), sorted(str(value))
+    close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.85)
+    close += [name for name in known if sorted(name) == letters]  # two letters of a short name in the wrong order
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -1,5 +1,6 @@
 """Generation in Python: prompts as token ids in, records out. Needs no lm_eval."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ from ..engine.record import Generation
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from ..options.values import integer
+from .planning import template_holds_mask
 from .processes import ProcessGroup
 from .work_sharing import Pool, RowRequest, Ticket, Totals
 
 
+logger = logging.getLogger("lm_eval.mdlm")
 MOST_TOKENS = {"cuda": 16384, "cpu": 512}
 """Tokens of a packed pass under `batch_size="auto"`, at most: where the matrix units are saturated (600 TFLOP/s at
 8192 tokens and 605 at 14336 on one H200, 8B shape in bfloat16), so that more would only make rows wait. One canvas
@@ -97,6 +100,11 @@ def generate(
         return requests
 
     asked = group.everyones(checked)
+    if group.rank == 0 and template_holds_mask(backbone, asked[0][0].config):
+        logger.warning(
+            "the text of the mask token stands in the template of all %d rows, and was tokenised as ordinary text.",
+            len(prompts),
+        )
     if any(other != asked[0] for other in asked):
         raise UsageError("prompts and options must be the same in all processes of a group, and they differ.")
     budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")

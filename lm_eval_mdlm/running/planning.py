@@ -1,17 +1,24 @@
 """From a checked configuration and a prompt to the plan of one row."""
 
+import functools
 from collections.abc import Sequence
 
 from ..backbones.backbone import Backbone, Tokenizer
+from ..canvas.encoding import text_encoder
 from ..canvas.template import Region, free_region
-from ..canvas.text import TextRule
+from ..canvas.text import Markers, TextRule
 from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
+from ..decoding.restriction import Restriction
 from ..engine.cache import CACHES, CachePolicy
 from ..engine.row import RowPlan
 from ..errors import UsageError
 from ..options.decoding import DEFAULT_GEN_LENGTH, DecodingConfig
+
+
+RULES_VERSION = 2
+"""Of docs/semantics.md: raised whenever the same options give another result, so that stored results are not mixed."""
 
 
 def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConfig, repeat: int = 0) -> RowPlan:
@@ -50,9 +57,10 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
         policy=policy,
         block_length=config.block_length,
         logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
-        key=RowKey.of(config.seed, prompt_ids, region.token_ids, repeat),
+        key=RowKey.of(config.seed or 0, prompt_ids, region.token_ids, repeat),
         mask_token_id=backbone.mask_token_id,
         temperature=config.temperature,
+        restriction=Restriction.of(top_k=config.top_k, top_p=config.top_p, min_p=config.min_p),
         exit_threshold=config.exit_threshold,
         stop_when_settled=config.stop_when_settled,
         cache=_cache(backbone, config),
@@ -109,9 +117,19 @@ def _region(backbone: Backbone, config: DecodingConfig) -> Region:
         return free_region(config.gen_length or DEFAULT_GEN_LENGTH, backbone.mask_token_id)
 
     def encode(text: str) -> list[int]:
-        return _needed(backbone.tokenizer, "template text").encode(text, add_special_tokens=False)
+        encoder = text_encoder(_needed(backbone.tokenizer, "template text"), backbone.mask_token_id)
+        return encoder.encode(text, add_special_tokens=False).token_ids
 
     return template.lay_out(encode, backbone.mask_token_id)
+
+
+def template_holds_mask(backbone: Backbone, config: DecodingConfig) -> bool:
+    """Whether the fixed text of a template holds the text of the mask token, which is ordinary text there."""
+    texts = [segment.text for segment in config.template.segments if segment.text] if config.template else []
+    if not texts or backbone.tokenizer is None:
+        return False
+    encoder = text_encoder(backbone.tokenizer, backbone.mask_token_id)
+    return any(encoder.encode(text, add_special_tokens=False).held_mask for text in texts)
 
 
 def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
@@ -131,11 +149,35 @@ def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
 
 
 def _text_rule(backbone: Backbone, region: Region, config: DecodingConfig) -> TextRule:
-    tokenizer = backbone.tokenizer
-    if tokenizer is None and config.until:
-        _needed(None, "until")
+    tokenizer, ends, thinking = backbone.tokenizer, backbone.end_token_ids, config.think_end_token
+    if tokenizer is None:
+        for name in ("until", "think_end_token"):
+            if getattr(config, name):
+                _needed(None, name)
+        return TextRule(region.spans, backbone.mask_token_id, ends, lambda token_ids: "")
+    if thinking is not None and thinking.isdecimal():
+        thinking = tokenizer.decode([int(thinking)], skip_special_tokens=False)
+    return TextRule(
+        region.spans,
+        backbone.mask_token_id,
+        ends,
+        decode=functools.partial(tokenizer.decode, skip_special_tokens=True),
+        until=_markers(tokenizer, config.until),
+        write=functools.partial(tokenizer.decode, skip_special_tokens=False),
+        think_end=_markers(tokenizer, () if thinking is None else (thinking,)),
+    )
 
-    def decode(token_ids: list[int]) -> str:
-        return tokenizer.decode(token_ids, skip_special_tokens=True) if tokenizer else ""
 
-    return TextRule(region.spans, backbone.mask_token_id, backbone.end_token_ids, decode, config.until)
+@functools.lru_cache(maxsize=64)
+def _markers(tokenizer: Tokenizer, strings: tuple[str, ...]) -> Markers:
+    """Sort strings by whether they hold the text of a special token, which only the tokenizer knows."""
+    written = tuple(string for string in strings if _holds_special_token(tokenizer, string))
+    return Markers(tuple(string for string in strings if string not in written), written)
+
+
+def _holds_special_token(tokenizer: Tokenizer, string: str) -> bool:
+    ids = tokenizer.encode(string, add_special_tokens=False)
+    return any(
+        not tokenizer.decode([token], skip_special_tokens=True) and tokenizer.decode([token], skip_special_tokens=False)
+        for token in ids
+    )

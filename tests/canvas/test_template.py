@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lm_eval_mdlm.canvas.template import EXAMPLE, Span, Template, free_region
+from lm_eval_mdlm.canvas.template import EXAMPLE, FilledText, Span, Template, free_region
 from lm_eval_mdlm.errors import UsageError
 
 
@@ -78,6 +78,9 @@ def test_resizing_that_is_ambiguous_or_impossible_is_refused(raw, gen_length, me
         Template.parse(raw).resized(gen_length)
 
 
-def test_mask_token_in_fixed_text_is_refused():
-    with pytest.raises(UsageError, match="holds the mask token"):
-        Template.parse([{"text": chr(MASK)}, {"answer": 1}]).lay_out(encode, MASK)
+@pytest.mark.parametrize("text", ["{{suffix}}", "a {{ b }} c", "\\boxed{{x}", "{{"])
+def test_field_of_a_document_is_refused_where_there_is_no_document(text):
+    with pytest.raises(UsageError, match="stands for a field of the document only in a task's YAML"):
+        Template.parse([{"text": text}, {"answer": 1}])
+    filled = Template.parse([{"text": FilledText(text)}, {"answer": 1}])  # a document's own braces are text
+    assert filled.segments[0].text == text

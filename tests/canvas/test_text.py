@@ -6,7 +6,7 @@ import random
 import pytest
 
 from lm_eval_mdlm.canvas.template import Span, free_region
-from lm_eval_mdlm.canvas.text import TextRule
+from lm_eval_mdlm.canvas.text import Markers, TextRule
 
 
 MASK, END = 0, 1
@@ -22,7 +22,7 @@ def decode(token_ids: list[int]) -> str:
 
 
 def rule(spans, *until: str) -> TextRule:
-    return TextRule(tuple(spans), MASK, (END,), decode, until)
+    return TextRule(tuple(spans), MASK, (END,), decode, Markers(until))
 
 
 def free(text: str, *until: str) -> TextRule:
@@ -78,7 +78,7 @@ def test_two_segments_after_the_last_fixed_text_are_searched_as_one():
 
 def test_tokens_after_a_cut_are_the_fewest_that_hold_the_text():
     pieces = {10: "ab", 11: "cd", 12: "ef"}
-    two = TextRule((Span("reasoning", 0, 3),), MASK, (END,), lambda t: "".join(pieces[i] for i in t), ("d",))
+    two = TextRule((Span("reasoning", 0, 3),), MASK, (END,), lambda t: "".join(pieces[i] for i in t), Markers(("d",)))
     read = two.read([10, 11, 12])
     assert (read.text, read.num_tokens) == ("abc", 2)
 
@@ -126,5 +126,7 @@ def test_stop_string_that_a_longer_one_may_still_precede_is_not_settled():
 
 
 def test_unfinished_character_settles_nothing():
-    torn = TextRule((Span("reasoning", 0, 3),), MASK, (END,), lambda t: "a\ufffd" if len(t) == 1 else "aé", ("\ufffd",))
+    torn = TextRule(
+        (Span("reasoning", 0, 3),), MASK, (END,), lambda t: "a\ufffd" if len(t) == 1 else "aé", Markers(("\ufffd",))
+    )
     assert not torn.is_settled([10, MASK, MASK])

@@ -9,7 +9,6 @@ from lm_eval_mdlm.decoding.statistics import statistics
 from lm_eval_mdlm.engine.decode import Budget, decode
 from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.requests import options_of_request
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.planning import plan_row
@@ -161,11 +160,6 @@ def test_gen_length_resizes_the_templates_reasoning():
 def test_block_length_of_zero_is_refused():
     with pytest.raises(UsageError, match="block_length must be a whole number, at least 1, got 0"):
         DecodingConfig.from_options({"block_length": 0})
-
-
-def test_harness_names_without_a_value_say_nothing():
-    assert options_of_request({"max_gen_toks": None, "max_tokens": None, "gen_length": 4}) == {"gen_length": 4}
-    assert options_of_request({"max_gen_toks": None, "top_k": 0, "min_p": 0}) == {}
 
 
 class Steady(Flat):

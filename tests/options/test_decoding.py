@@ -13,7 +13,6 @@ from lm_eval_mdlm.decoding.policies import (
 )
 from lm_eval_mdlm.decoding.scores import by_confidence, by_entropy
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.requests import options_of_request
 from lm_eval_mdlm.options.decoding import DecodingConfig
 
 
@@ -114,20 +113,6 @@ def test_every_field_can_be_given_as_an_option():
         assert DecodingConfig.from_options({field.name: None}) == config()
 
 
-def test_harness_names_become_options():
-    assert options_of_request({"max_gen_toks": 64, "until": ["a"]}) == {"gen_length": 64, "until": ["a"]}
-    assert options_of_request({"max_new_tokens": 9, "max_gen_toks": 64}) == {"gen_length": 64}
-    assert options_of_request({"gen_length": 5, "max_gen_toks": 64}) == {"gen_length": 5}
-    assert options_of_request({"do_sample": False, "temperature": 0.7}) == {"temperature": 0.0}
-    assert options_of_request({"do_sample": True, "temperature": 0.7}) == {"temperature": 0.7}
-    assert options_of_request({"top_p": 1.0, "num_beams": 1}) == {}
-
-
-def test_autoregressive_options_with_an_effect_are_refused():
-    with pytest.raises(UsageError, match="top_p=0.95 is not available"):
-        options_of_request({"top_p": 0.95})
-
-
 @pytest.mark.parametrize("seed", [2**53 + 1, -(2**62) - 1])
 def test_large_seeds_are_not_rounded(seed):
     assert config(seed=seed).seed == seed
@@ -137,9 +122,3 @@ def test_large_seeds_are_not_rounded(seed):
 def test_template_can_be_taken_away_on_a_command_line(text):
     base = config(template=[{"answer": 2}])
     assert DecodingConfig.from_options({"template": text}, base).template is None
-
-
-def test_do_sample_must_be_a_flag():
-    assert options_of_request({"do_sample": 0, "temperature": 0.7}) == {"temperature": 0.0}
-    with pytest.raises(UsageError, match="do_sample must be True or False, got 'maybe'"):
-        options_of_request({"do_sample": "maybe"})
