@@ -45,6 +45,7 @@ def register() -> None:
 
     _autoload.on_models()
     _autoload.on_tasks()
+    _autoload.on_evaluator()
 
 
 def __getattr__(name: str) -> object:

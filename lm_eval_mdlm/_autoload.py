@@ -29,7 +29,7 @@ def on_models() -> None:
 
 
 def on_tasks() -> None:
-    """Let every TaskManager index this project's task folder, before the user's own."""
+    """Let every TaskManager that indexes lm_eval's own tasks index this project's too, before the user's own."""
     import functools
 
     # While lm_eval.tasks is being imported it is not yet an attribute of lm_eval.
@@ -41,18 +41,34 @@ def on_tasks() -> None:
     from . import TASKS_DIR
 
     @functools.wraps(original)
-    def init(self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
-        several = isinstance(include_path, (list, tuple))
-        paths = [*include_path] if several else [include_path] if include_path else []
-        if os.path.realpath(TASKS_DIR) not in {os.path.realpath(path) for path in paths}:
-            paths.insert(0, TASKS_DIR)  # the last definition of a task wins, and that must be the user's
-        original(self, verbosity, paths, *args, **kwargs)
+    def init(
+        self: Any,
+        verbosity: Any = None,
+        include_path: Any = None,
+        include_defaults: bool = True,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if include_defaults:
+            several = isinstance(include_path, (list, tuple))
+            paths = [*include_path] if several else [include_path] if include_path else []
+            if os.path.realpath(TASKS_DIR) not in {os.path.realpath(path) for path in paths}:
+                paths.insert(0, TASKS_DIR)  # the last definition of a task wins, and that must be the user's
+            include_path = paths
+        original(self, verbosity, include_path, include_defaults, *args, **kwargs)
 
     init.adds_mdlm_tasks = True  # type: ignore[attr-defined]
     module.TaskManager.__init__ = init
 
 
-HOOKS = {"lm_eval.models": on_models, "lm_eval.tasks": on_tasks}
+def on_evaluator() -> None:
+    """Let an evaluation tell the model and the tasks of this package where it begins and ends."""
+    from .harness.evaluation import watch_evaluations
+
+    watch_evaluations()
+
+
+HOOKS = {"lm_eval.models": on_models, "lm_eval.tasks": on_tasks, "lm_eval.evaluator": on_evaluator}
 """What to run right after a module of lm_eval has been executed."""
 
 
@@ -66,10 +82,11 @@ class Finder:
         hook = HOOKS.get(name)
         if hook is None:
             return None
-        others = [finder for finder in sys.meta_path if finder is not self]
+        # Old import hooks have only find_module, which Python itself passes over as well.
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
         found = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
-        if spec is not None and spec.loader is not None:
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
             loader = spec.loader
             execute = loader.exec_module
 

@@ -14,13 +14,20 @@ class UsageError(ValueError):
 
 @functools.cache
 def print_usage_errors_in_one_line() -> None:
-    """From now on an uncaught UsageError ends the process with its line alone; other errors keep their traceback."""
+    """From now on an uncaught UsageError ends the process with its line alone; other errors keep their traceback.
+
+    A hook that was there before, such as an experiment tracker's, is called as well: it may note that the run failed.
+    """
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if isinstance(error, UsageError):
-            print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
-        else:
+        if not isinstance(error, UsageError):
             previous(kind, error, traceback)
+            return
+        print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
+        if previous is not sys.__excepthook__:
+            # Without frames and context, so that a hook that prints them prints one line too.
+            error.__cause__, error.__context__ = None, None
+            previous(kind, error.with_traceback(None), None)
 
     sys.excepthook = hook

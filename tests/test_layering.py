@@ -21,7 +21,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "running": {"errors", "decoding", "canvas", "backbones", "engine", "options"},
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
-    "harness": {"errors", "backbones", "engine", "options", "running", "checkpoints"},
+    "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {"backbones", "running", "checkpoints"},
     "commands": {"errors", "training"},

@@ -3,9 +3,11 @@
 import hashlib
 from pathlib import Path
 
+from .tokenizer import TOKENIZER_FILES
 from .weights import weight_files
 
 
+MORE_TOKENIZER_FILES = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json")
 SAMPLES = 256
 SAMPLE_BYTES = 4096
 
@@ -25,3 +27,14 @@ def fingerprint(folder: Path) -> str:
                 file.seek(i * max(size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def tokenizer_fingerprint(folder: Path) -> str | None:
+    """32 hexadecimal digits from all files that decide how text becomes tokens; None where there are none."""
+    names = sorted({*TOKENIZER_FILES, *MORE_TOKENIZER_FILES, *(path.name for path in folder.glob("*.model"))})
+    present = [folder / name for name in names if (folder / name).is_file()]
+    digest = hashlib.blake2b(digest_size=16)
+    for path in present:
+        content = path.read_bytes()
+        digest.update(repr((path.name, len(content))).encode() + content)
+    return digest.hexdigest() if present else None

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from .checkpoint import Checkpoint
 from .families.family import Architecture
 from .families.known import family_of
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, tokenizer_fingerprint
 from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
@@ -99,6 +99,7 @@ def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attent
         "network": type(network).__name__,
         "commit_hash": checkpoint.commit_hash,
         "fingerprint": fingerprint(checkpoint.folder),
+        "tokenizer": tokenizer_fingerprint(checkpoint.folder),
         "dtype": str(placement.dtype).removeprefix("torch."),
         "device": str(placement.device),
         "num_parameters": network.num_parameters(),

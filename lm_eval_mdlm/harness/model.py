@@ -1,33 +1,42 @@
-"""The model `mdlm` of lm-evaluation-harness: requests in, texts with their counts out."""
+"""The model `mdlm` of lm-evaluation-harness: requests in, texts out, counts into the table of the run."""
 
 import dataclasses
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lm_eval.models  # noqa: F401  first: the built-in models load only into an empty registry
 import torch
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
-from lm_eval.api.task import ConfigurableTask
 
+from ..canvas.encoding import text_encoder
 from ..checkpoints.load import load_backbone
 from ..engine.record import Generation
 from ..errors import UsageError, print_usage_errors_in_one_line
 from ..options.decoding import DecodingConfig
 from ..options.loading import LoadingConfig, split_options
-from ..running.generation import budget_of, run
+from ..running.generation import budget_of, run as run_rows
 from ..running.processes import ProcessGroup
 from ..running.work_sharing import RowRequest
 from .chat import ChatTokenizer
-from .provenance import provenance
-from .requests import options_of_request
-from .task import CountedText, add_stats
+from .evaluation import Started, run_under_way
+from .provenance import headline, identity, provenance
+from .requests import RequestReader
+from .run import Run
+from .stored import StoredResults
+from .task import counted
 
 
 logger = logging.getLogger("lm_eval.mdlm")
+HARNESS_DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "batch_size": (None, 1, "1"),
+    "max_batch_size": (None,),
+    "device": (None, "cuda:0"),
+}
+"""What the harness passes on where the user has not asked for anything."""
 
 
 @register_model("mdlm")
@@ -35,15 +44,15 @@ class MDLM(LM):  # type: ignore[misc]
     """A masked diffusion language model behind the harness's interface.
 
     Takes the options of `LoadingConfig` and `DecodingConfig` as `--model_args`; those of `DecodingConfig` also as
-    `--gen_kwargs` or in a task's `generation_kwargs`, where they win.
+    `--gen_kwargs` or in a task's `generation_kwargs`, where they win. What belongs to one evaluation is in its `Run`.
     """
 
     def __init__(self, pretrained: str | None = None, **options: Any) -> None:
         super().__init__()
         print_usage_errors_in_one_line()
-        loading, self._given = split_options({"pretrained": pretrained, **options})
+        loading, given = split_options({"pretrained": pretrained, **options})
         self.loading = LoadingConfig.from_options(loading)
-        self.config = DecodingConfig.from_options(self._given)
+        self.config = DecodingConfig.from_options(given)
         self._group = ProcessGroup()
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
@@ -51,20 +60,25 @@ class MDLM(LM):  # type: ignore[misc]
         self._budget = budget_of(
             self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.cache != "none"
         )
-        self._chat = ChatTokenizer(self.backbone.tokenizer)
+        encoder = text_encoder(self.backbone.tokenizer, self.backbone.mask_token_id)
+        self._chat = ChatTokenizer(encoder, self.loading.chat_variables())
         self.tokenizer = self._chat.tokenizer
-        self._effective: dict[str, dict[str, Any]] = {}
-        self._totals: Counter[str] = Counter()
-        self._nfe_by_process: Counter[int] = Counter()
-        self._has_shared = False
+        self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)
+        self._rendered: set[int] = set()
         self._said: set[str] = set()
-        if self.loading.task_stats:
-            add_stats(ConfigurableTask)
+        self._has_shared = False
+        self._run = self._new_run(Started())
+        for line in self.loading.without_effect(self.config):
+            self._say_once(line)
 
     @classmethod
     def create_from_arg_obj(cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None) -> "MDLM":
-        """Build from model_args, which win over the harness's own `device` and `batch_size` defaults."""
+        """Build from model_args, which win over the harness's own `device` and `batch_size`."""
         harness = {k: v for k, v in (additional_config or {}).items() if v is not None}
+        for name, defaults in HARNESS_DEFAULTS.items():
+            ours, theirs = arg_dict.get(name), harness.get(name)
+            if ours is not None and theirs not in defaults and str(theirs) != str(ours):
+                logger.warning("%s=%s in --model_args is used, and not --%s %s.", name, ours, name, theirs)
         return cls(**{**harness, **arg_dict})
 
     @classmethod
@@ -94,8 +108,36 @@ class MDLM(LM):  # type: ignore[misc]
         return self._chat.source(chat_template)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as the model's own chat template writes it."""
-        return self._chat.render(chat_history, add_generation_prompt)
+        """The conversation as the model's own chat template writes it, or as the one that the run was asked to use."""
+        run = run_under_way()
+        source = run.chat_template_source if run is self._run else None
+        text = self._chat.render(chat_history, add_generation_prompt, source=source, warn=self._say_once)
+        if run is not self._run:
+            self._rendered.add(hash(text))
+        return text
+
+    @contextmanager
+    def evaluation(self, started: Started) -> Iterator[Run]:
+        """One evaluation by the harness; tasks report counts while it lasts."""
+        _refuse_likelihoods(started.tasks)
+        self._said.clear()
+        self._run = self._new_run(started)
+        try:
+            with counted(started.tasks):
+                yield self._run
+        finally:
+            super().set_cache_hook(CacheHook(None))  # the next run has no cache, or brings its own
+
+    def _new_run(self, started: Started) -> Run:
+        return Run(
+            started=started,
+            seed=torch.initial_seed(),
+            world_size=self._world_size,
+            task_stats=self.loading.task_stats,
+            chat_template_source=self._chat.source(started.chat_template),
+            rendered=frozenset(self._rendered),
+            effective_of=lambda raw, run: self._reader.config_of(raw, run).effective(),
+        )
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Decode all requests; every one is checked before the first forward pass.
@@ -103,111 +145,64 @@ class MDLM(LM):  # type: ignore[misc]
         Under a launcher the processes decode their requests together, so this is collective; see also `barrier`.
         """
         started = time.monotonic()
-        sections = self._group.everyones(lambda: self._checked(requests))
+        if run_under_way() is not self._run:  # called without an evaluation: a run of its own
+            self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
+        run = self._run
+
+        def checked() -> list[RowRequest]:
+            return self._reader.rows(requests, run)
+
+        sections = self._group.everyones(checked)
         self._has_shared = True
         if not any(sections):
             return []
 
         def keep(index: int, generation: Generation) -> None:
-            self.cache_hook.add_partial("generate_until", requests[index].args, CountedText.of(generation))
+            if run.stored is not None:
+                run.stored.keep(requests[index].args, generation.text or "", generation.stats)
 
         show = self.rank == 0 and not disable_tqdm
-        decoded = run(self.backbone, sections, group=self._group, budget=self._budget, progress=show, on_finish=keep)
-        done = decoded.generations
-        self._totals.update(requests=len(done), nfe=sum(g.nfe for g in done), tokens=sum(g.tokens for g in done))
-        self._totals["seconds"] += round(time.monotonic() - started)
-        self._nfe_by_process.update(dict(enumerate(decoded.nfe_by_process)))
-        return [CountedText.of(generation) for generation in done]
+        decoded = run_rows(
+            self.backbone, sections, group=self._group, budget=self._budget, progress=show, on_finish=keep
+        )
+        for request, generation in zip(requests, decoded.generations, strict=True):
+            run.count(request, generation.stats)
+        run.take(time.monotonic() - started, decoded.nfe_by_process)
+        return [generation.text or "" for generation in decoded.generations]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Not available yet."""
-        raise NotImplementedError(
-            "mdlm cannot score loglikelihood requests yet; choose tasks of output_type generate_until (gsm8k_mdlm)."
-        )
+        raise NotImplementedError(f"mdlm {NO_LIKELIHOODS}")
 
     loglikelihood_rolling = loglikelihood
-
-    def _checked(self, requests: Sequence[Any]) -> list[RowRequest]:
-        asked = self._row_requests(requests)
-        self._report_truncation([request.plan(self.backbone).truncated for request in asked])
-        return asked
-
-    def _row_requests(self, requests: Sequence[Any]) -> list[RowRequest]:
-        asked = []
-        seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
-        for request in requests:
-            context, raw = request.args
-            config = self._config_of(raw)
-            self._effective[str(request.task_name)] = config.effective()
-            repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
-            self._check_cache_holds_one(config, raw, repeat)
-            ids = self._chat.encode(context, config.add_bos_token)
-            asked.append(RowRequest(prompt_ids=ids, config=config, repeat=repeat))
-            seen[id(request)] += 1
-        return asked
-
-    def _config_of(self, generation_kwargs: Mapping[str, Any]) -> DecodingConfig:
-        options = self.loading.without_fixed(options_of_request(generation_kwargs))
-        config = DecodingConfig.from_options(options, base=self.config)
-        for name in options:
-            ours, theirs = getattr(self.config, name), getattr(config, name)
-            if name in self._given and ours != theirs:
-                self._say_once(f"{name}: the task's or --gen_kwargs' value {theirs!r} replaces model_args' {ours!r}.")
-        unused = generation_kwargs.get("temperature")
-        if unused and not config.temperature:
-            self._say_once(f"temperature={unused} has no effect with do_sample=False; add do_sample=true to sample.")
-        if generation_kwargs.get("do_sample") and not config.temperature:
-            raise UsageError("do_sample=True needs a temperature above 0, got 0; set temperature, or do_sample=False.")
-        return config
 
     def _say_once(self, line: str) -> None:
         if self.rank == 0 and line not in self._said:
             self._said.add(line)
             logger.warning(line)
 
-    def _report_truncation(self, truncated: Sequence[bool]) -> None:
-        if cut := sum(truncated):
-            logger.warning(
-                "%d of %d prompts were cut from the left to fit max_length=%d beside their region (rank %d).",
-                *(cut, len(truncated), self.max_length, self.rank),
-            )
-
-    def _check_cache_holds_one(self, config: DecodingConfig, raw: Mapping[str, Any], repeat: int) -> None:
-        draws = config.temperature > 0 or config.policy().needs_noise
-        if repeat and draws and not raw.get("do_sample") and self.cache_hook.dbdict is not None:
-            way_out = "add do_sample=true to --gen_kwargs, or " if config.temperature else ""
-            raise UsageError(
-                f"--use_cache keeps one text per request and would repeat it for all samples of a document; {way_out}"
-                f"leave --use_cache out."
-            )
-
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Accept a cache only if it holds results of this very model and these options."""
         super().set_cache_hook(cache_hook)
-        if (stored := cache_hook.dbdict) is None:
-            return
-        ours = repr((self.backbone.description, sorted(self.config.effective().items(), key=str)))
-        if "mdlm settings" not in stored and len(stored):
-            raise UsageError(f"--use_cache {stored.filename} holds results of another model; name another file.")
-        theirs = stored.setdefault("mdlm settings", ours)
-        if theirs != ours:
-            raise UsageError(
-                f"--use_cache {stored.filename} holds results of {theirs}, this run is {ours}; name another file."
-            )
+        if cache_hook.dbdict is not None:
+            config = self.config
+            if config.seed is None:
+                config = dataclasses.replace(config, seed=torch.initial_seed())
+            StoredResults(cache_hook.dbdict).claim(identity(self.backbone, config))
 
     def get_model_info(self) -> dict[str, Any]:
-        """What was run, for the results file: effective options by task, versions, device, dtype, totals."""
+        """What the last run was, for the results file: effective options by task, versions, device, dtype, totals."""
         return {
+            **headline(self.backbone, self.loading),
             "mdlm": {
                 **provenance(self.backbone),
                 "loading": self.loading.effective(),
                 "decoding": self.config.effective(),
-                "decoding_by_task": self._effective,
+                "seed": self._run.seed if self.config.seed is None else self.config.seed,
                 "budget_of_a_pass": dataclasses.asdict(self._budget),
-                "totals_of_rank_0": dict(self._totals),
-                "nfe_by_process": [self._nfe_by_process[rank] for rank in range(self.world_size)],
+                **self._run.record(),
                 "world_size": self.world_size,
-            }
+            },
         }
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -225,3 +220,13 @@ class MDLM(LM):  # type: ignore[misc]
             self.generate_until([], disable_tqdm=True)
         self._has_shared = False
         self._group.barrier()
+
+
+NO_LIKELIHOODS = "cannot score loglikelihood requests yet; choose tasks of output_type generate_until (gsm8k_mdlm)."
+
+
+def _refuse_likelihoods(tasks: Sequence[Any]) -> None:
+    """Before anything is decoded: a run of both kinds would fail after all its generations."""
+    for task in tasks:
+        if task.OUTPUT_TYPE in ("loglikelihood", "loglikelihood_rolling", "multiple_choice"):
+            raise UsageError(f"{task.config.task} is of output_type {task.OUTPUT_TYPE}, and mdlm {NO_LIKELIHOODS}")

@@ -1,4 +1,4 @@
-"""What a score depends on beside the options: versions, device, dtype, checkpoint."""
+"""What a score depends on beside the requests: versions, device, dtype, checkpoint, options."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -7,6 +7,9 @@ from typing import Any
 import torch
 
 from ..backbones.backbone import Backbone
+from ..options.decoding import DecodingConfig
+from ..options.loading import LoadingConfig
+from ..running.planning import RULES_VERSION
 
 
 PACKAGES = ("lm-eval-mdlm", "lm_eval", "torch", "transformers", "tokenizers", "accelerate", "datasets")
@@ -27,6 +30,27 @@ def provenance(backbone: Backbone) -> dict[str, Any]:
         "end_token_ids": list(backbone.end_token_ids),
         "vocab_size": backbone.vocab_size,
         "max_length": backbone.max_length,
+    }
+
+
+def headline(backbone: Backbone, loading: LoadingConfig) -> dict[str, Any]:
+    """The entries that lm_eval's `hf` puts at the top of the results' config, where converters look for them."""
+    return {
+        "model_num_parameters": backbone.description.get("num_parameters", -1),
+        "model_dtype": str(backbone.dtype),
+        "model_revision": loading.revision or "main",
+        "model_sha": backbone.description.get("commit_hash") or "",
+    }
+
+
+def identity(backbone: Backbone, config: DecodingConfig) -> dict[str, Any]:
+    """What the text of a request depends on beside its context and its `generation_kwargs`, for stored results."""
+    return {
+        **backbone.description,
+        "mask_token_id": backbone.mask_token_id,
+        "end_token_ids": list(backbone.end_token_ids),
+        "rules_version": RULES_VERSION,
+        **config.effective(),
     }
 
 

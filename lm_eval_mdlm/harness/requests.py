@@ -1,30 +1,48 @@
-"""From a harness request's `generation_kwargs` to decoding options."""
+"""From the harness's requests to rows: context to tokens, `generation_kwargs` to decoding options."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ..backbones.backbone import Backbone
 from ..errors import UsageError
+from ..options.decoding import DecodingConfig
 from ..options.foreign_names import LENGTH_NAMES
+from ..options.loading import LoadingConfig
 from ..options.values import flag
+from ..running.planning import template_holds_mask
+from ..running.work_sharing import RowRequest
+from .chat import ChatTokenizer
+from .run import Run
 
 
-WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {
-    "top_p": (None, 1, 1.0),
-    "top_k": (None, 0, -1),
-    "num_beams": (None, 1),
-    "repetition_penalty": (None, 1, 1.0),
-    "min_p": (None, 0, 0.0),
-}
-"""Options of autoregressive sampling that stock tasks may set, with the values that change nothing."""
+WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {"num_beams": (None, 1), "repetition_penalty": (None, 1, 1.0)}
+"""Options of autoregressive decoding that stock tasks may set, with the values that change nothing."""
 
 
-def options_of_request(generation_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Decoding options that a request sets; what it does not mention is left to the model's own options.
+@dataclass(frozen=True)
+class Asked:
+    """What a request's `generation_kwargs` ask for."""
 
-    `do_sample=False` means temperature 0, as everywhere in the harness.
+    options: Mapping[str, Any]
+    """Decoding options; what is not mentioned is left to the model's own."""
+    free_length: tuple[str, Any] | None
+    """The harness's name for the length of a free region, and its value."""
+    passed_over: str | None
+    """A line about a length that gave way to another one."""
+
+
+def asked_for(generation_kwargs: Mapping[str, Any], gen_kwargs: Mapping[str, Any]) -> Asked:
+    """Read a request's options. `do_sample=False` means temperature 0, as everywhere in the harness.
+
+    Args:
+        generation_kwargs: The request's: the task's own with the command line's laid over them.
+        gen_kwargs: The command line's alone, which win over the task's also where they name a length differently.
 
     Raises:
-        UsageError: For an option of autoregressive sampling at a value that masked diffusion cannot honour.
+        UsageError: For an option of autoregressive decoding at a value that masked diffusion cannot honour.
     """
     options = dict(generation_kwargs)
     for name, neutral in WITHOUT_EFFECT.items():
@@ -34,12 +52,131 @@ def options_of_request(generation_kwargs: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name}={value!r} is not available for masked diffusion models; "
                 f"add {name}={neutral[-1]} to --gen_kwargs to run this task without it."
             )
-    lengths = [options.pop(name) for name in LENGTH_NAMES if options.get(name) is not None]
-    for name in LENGTH_NAMES:
-        options.pop(name, None)
-    if lengths and options.get("gen_length") is None:
-        options["gen_length"] = lengths[0]
+    given = {n: options[n] for n in ("gen_length", *LENGTH_NAMES) if options.get(n) is not None}
+    of_command_line = {n: value for n, value in given.items() if gen_kwargs.get(n) is not None}
+    name, value = next(iter((of_command_line or given).items()), ("gen_length", None))
+    for other in LENGTH_NAMES:
+        options.pop(other, None)
+    if name != "gen_length":
+        options.pop("gen_length", None)
     do_sample = options.pop("do_sample", None)
     if do_sample is not None and not flag("do_sample", do_sample):
         options["temperature"] = 0.0
-    return options
+    rivals = [f"{n}={v!r}" for n, v in (of_command_line or given).items() if n != name and v != value]
+    return Asked(
+        options,
+        free_length=None if name == "gen_length" else (name, value),
+        passed_over=f"{name}={value!r} is the length asked for, and {', '.join(rivals)} gives way to it."
+        if rivals
+        else None,
+    )
+
+
+class RequestReader:
+    """Turns requests into rows, checked; it remembers nothing of a run.
+
+    Args:
+        backbone: Loaded.
+        chat: Its tokenizer.
+        loading: The options of the model as a whole.
+        config: The model's own decoding options.
+        given: Names of those that the user has given.
+        say: Takes a line for the user.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        chat: ChatTokenizer,
+        loading: LoadingConfig,
+        config: DecodingConfig,
+        given: Sequence[str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._backbone, self._chat, self._say = backbone, chat, say
+        self._loading, self._config, self._given = loading, config, given
+
+    def rows(self, requests: Sequence[Any], run: Run) -> list[RowRequest]:
+        """One row per request, every one planned once, so that no mistake comes to light after the first pass.
+
+        Raises:
+            UsageError: For options or a context that cannot be.
+        """
+        rows = []
+        num_holding_mask = 0
+        seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
+        for request in requests:
+            context, raw = request.args[:2]
+            config = self.config_of(raw, run)
+            run.use(str(request.task_name), config.effective())
+            repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
+            _check_cache_holds_one(config, raw, repeat, run)
+            encoded = self._chat.encode(context, config.add_bos_token, rendered=run.has_rendered(context))
+            num_holding_mask += encoded.held_mask or template_holds_mask(self._backbone, config)
+            rows.append(RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat))
+            seen[id(request)] += 1
+        if num_holding_mask:
+            self._say(
+                f"the text of the mask token stands in {num_holding_mask} of {len(rows)} prompts or templates, and was "
+                f"tokenised as ordinary text there."
+            )
+        self._report_truncation([row.plan(self._backbone).truncated for row in rows])
+        return rows
+
+    def config_of(self, generation_kwargs: Mapping[str, Any], run: Run) -> DecodingConfig:
+        """The options of one request: the model's, under the request's, with the run's seed where none is set."""
+        asked = asked_for(generation_kwargs, run.started.gen_kwargs)
+        if asked.passed_over:
+            self._say(asked.passed_over)
+        options = dict(self._loading.without_fixed(asked.options))
+        config = DecodingConfig.from_options(options, base=self._config)
+        if asked.free_length:
+            name, length = asked.free_length
+            if config.template is None:
+                options["gen_length"] = length
+                config = DecodingConfig.from_options({"gen_length": length}, base=config)
+            else:
+                self._say(
+                    f"{name}={length!r} is a length for free regions and leaves the template as it is; write "
+                    f"gen_length to resize it, or template=null for a free region."
+                )
+        for name in options:
+            ours, theirs = getattr(self._config, name), getattr(config, name)
+            if name in self._given and ours != theirs:
+                self._say(f"{name}: the task's or --gen_kwargs' value {theirs!r} replaces model_args' {ours!r}.")
+        self._check_sampling(generation_kwargs, config)
+        self._check_stop_strings(config)
+        return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)
+
+    def _check_sampling(self, generation_kwargs: Mapping[str, Any], config: DecodingConfig) -> None:
+        unused = generation_kwargs.get("temperature")
+        if unused and not config.temperature:
+            self._say(f"temperature={unused} has no effect with do_sample=False; add do_sample=true to sample.")
+        if generation_kwargs.get("do_sample") and not config.temperature:
+            raise UsageError("do_sample=True needs a temperature above 0, got 0; set temperature, or do_sample=False.")
+
+    def _check_stop_strings(self, config: DecodingConfig) -> None:
+        for stop in config.until:
+            if any(escape in stop for escape in ("\\n", "\\t", "\\r")):
+                self._say(
+                    f"until: the stop string {stop!r} holds a backslash and a letter, not a line break or tab; "
+                    f'--gen_kwargs as JSON can hold those: \'{{"until": ["\\n\\n"]}}\'.'
+                )
+
+    def _report_truncation(self, truncated: Sequence[bool]) -> None:
+        if cut := sum(truncated):
+            longest = self._config.max_length or self._backbone.max_length
+            self._say(
+                f"{cut} of {len(truncated)} prompts were cut from the left to fit max_length={longest} beside their "
+                f"region."
+            )
+
+
+def _check_cache_holds_one(config: DecodingConfig, raw: Mapping[str, Any], repeat: int, run: Run) -> None:
+    draws = config.temperature > 0 or config.policy().needs_noise
+    if repeat and draws and not raw.get("do_sample") and run.stored is not None:
+        way_out = "add do_sample=true to --gen_kwargs, or " if config.temperature else ""
+        raise UsageError(
+            f"--use_cache keeps one text per request and would repeat it for all samples of a document; {way_out}"
+            f"leave --use_cache out."
+        )

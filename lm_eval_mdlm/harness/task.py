@@ -1,19 +1,25 @@
-"""How a row's counts travel from the model to the results table, the samples file and every cache.
+"""How a row's counts get from a run to the results table and the samples file, for tasks of any class.
 
-lm_eval has no channel for numbers beside a generated text, so the text carries them: a `str` that survives pickling,
-and with it `--use_cache`, and that a task reads back from its raw responses, whatever its filters made of them.
+lm_eval has no channel for numbers beside a generated text. While an evaluation with a model of this package is under
+way, each of its tasks has its class replaced by one that asks the run's table besides; afterwards it has its own again.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lm_eval.api.metrics import mean
-from lm_eval.api.task import ConfigurableTask
+from lm_eval.api.task import ConfigurableTask, Task
 
-from ..engine.record import Generation
 from ..errors import UsageError
+from .documents import digest_of_prompts, fill_in_documents, leave_out_options_of_mdlm
+from .evaluation import is_of_another_model, run_under_way, watch_evaluations
+from .run import Run
+from .stored import Counts
 
+
+watch_evaluations()  # for evaluations that import this package only as they load their tasks
 
 HIGHER_IS_BETTER: dict[str, bool | None] = {
     "nfe": False,
@@ -28,76 +34,50 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 """The counts of docs/semantics.md section 9 as metrics; None where neither direction is better."""
 
 
-class CountedText(str):
-    """A generated text with the counts of its row."""
+class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of a task's class can take this as its own
+    """In front of a task's own class: reports the counts, averaged over repeats, beside the task's own metrics.
 
-    stats: dict[str, int | float]
+    Without a run under way every method is the task's own.
+    """
 
-    def __new__(cls, text: str, stats: dict[str, int | float]) -> "CountedText":
-        """The text itself, carrying `stats`."""
-        self = super().__new__(cls, text)
-        self.stats = dict(stats)
-        return self
-
-    @classmethod
-    def of(cls, generation: Generation) -> "CountedText":
-        """The returned text of a finished row."""
-        return cls(generation.text or "", generation.stats)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.stats)
-
-
-def stats_by_doc(task: Any) -> dict[int, list[dict[str, int | float]]]:
+    mdlm_counts: dict[int, list[Counts]] = {}  # noqa: RUF012  replaced as a whole, never written into
     """The counts of every response, by document."""
-    found: dict[int, list[dict[str, int | float]]] = {}
-    for instance in getattr(task, "instances", None) or []:
-        for response in instance.resps:
-            if isinstance(response, CountedText):
-                found.setdefault(instance.doc_id, []).append(response.stats)
-    return found
+    mdlm_doc_id: int | None = None
+    """Of the document that is being scored: `process_results` is told the document, but not which one it is."""
 
-
-_EXTENDED = (
-    "build_all_requests",
-    "apply_filters",
-    "doc_iterator",
-    "process_results",
-    "aggregation",
-    "higher_is_better",
-)
-
-
-def add_stats(cls: type) -> type:
-    """Make a task class report the counts, averaged over repeats, beside its own metrics. Idempotent."""
-    if "mdlm_stats" in vars(cls):
-        return cls
-    original: dict[str, Callable[..., Any]] = {name: getattr(cls, name) for name in _EXTENDED}
-
-    def build_all_requests(self: Any, *, limit: Any = None, samples: Any = None, **kwargs: Any) -> None:
-        _check_every_rank_has_a_doc(self, limit, samples, kwargs.get("world_size", 1))
-        original["build_all_requests"](self, limit=limit, samples=samples, **kwargs)
-        if kwargs.get("cache_requests") and self.OUTPUT_TYPE == "generate_until":
-            _give_own_generation_kwargs(self)
-        if type(self).process_results is not vars(cls)["process_results"]:
-            add_stats(type(self))  # a class that scores by itself, and perhaps without asking its parent
+    def build_all_requests(self: Any, **kwargs: Any) -> None:
+        """Also: prompts from a cache are made of these very documents, and templates are filled in from them."""
+        run = run_under_way()
+        if run is None:
+            super().build_all_requests(**kwargs)  # type: ignore[misc]
+            return
+        _check_every_rank_has_a_doc(self, kwargs)
+        if kwargs.get("cache_requests"):
+            kwargs["tokenizer_name"] = f"{kwargs.get('tokenizer_name', '')}-{digest_of_prompts(self, run, kwargs)}"
+        super().build_all_requests(**kwargs)  # type: ignore[misc]
+        fill_in_documents(self, run.started.gen_kwargs)
 
     def apply_filters(self: Any) -> Any:
-        # A process with fewer documents repeats its last request so that all have as many; those answers were added
-        # to the document's own, where they would show in the samples and count in pass@k.
-        for instance in self.instances:
-            del instance.resps[instance.repeats or 1 :]
-        return original["apply_filters"](self)
+        """Also: answers to padding requests are dropped, and stored texts get their counts."""
+        run = run_under_way()
+        if run is not None:
+            for instance in self.instances:
+                # A process with fewer documents repeats its last request so that all have as many; those answers were
+                # added to the document's own, where they would show in the samples and count in pass@k.
+                del instance.resps[instance.repeats or 1 :]
+                run.recall(instance)
+            self.mdlm_counts = _counts_by_doc(self, run)
+        return super().apply_filters()  # type: ignore[misc]
 
     def doc_iterator(self: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:
-        self.mdlm_stats = stats_by_doc(self)
-        for doc_id, doc in original["doc_iterator"](self, **kwargs):
-            self.mdlm_doc_id = doc_id  # process_results is told the document, but not which one it is
-            yield doc_id, doc
+        """Also: remembers which document it has given out."""
+        for self.mdlm_doc_id, doc in super().doc_iterator(**kwargs):  # type: ignore[misc]
+            yield self.mdlm_doc_id, doc
 
     def process_results(self: Any, doc: Any, results: Any) -> dict[str, Any]:
-        metrics = dict(original["process_results"](self, doc, results))
-        rows = self.mdlm_stats.get(self.mdlm_doc_id, [])
+        """The task's own metrics, and the counts."""
+        metrics = dict(super().process_results(doc, results))  # type: ignore[misc]
+        rows = self.mdlm_counts.get(self.mdlm_doc_id, [])
         for name in HIGHER_IS_BETTER:
             values = [row[name] for row in rows if name in row]
             if values:
@@ -105,29 +85,66 @@ def add_stats(cls: type) -> type:
         return metrics
 
     def aggregation(self: Any) -> dict[str, Any]:
+        """Means of the counts, unless the task has a metric of that name."""
         # `mean` itself, not a copy of it: lm_eval knows its standard error in closed form.
-        return {**dict.fromkeys(HIGHER_IS_BETTER, mean), **original["aggregation"](self)}
+        own = dict.fromkeys(HIGHER_IS_BETTER, mean) if self.mdlm_counts else {}
+        return {**own, **super().aggregation()}  # type: ignore[misc]
 
     def higher_is_better(self: Any) -> dict[str, Any]:
-        return {**(HIGHER_IS_BETTER if self.mdlm_stats else {}), **original["higher_is_better"](self)}
-
-    setattr(cls, "mdlm_stats", {})  # noqa: B010  new attributes of somebody else's class
-    setattr(cls, "mdlm_doc_id", None)  # noqa: B010
-    methods = (build_all_requests, apply_filters, doc_iterator, process_results, aggregation, higher_is_better)
-    for name, method in zip(_EXTENDED, methods, strict=True):
-        setattr(cls, name, method)
-    return cls
+        """Directions of the counts, unless the task has a metric of that name."""
+        return {**(HIGHER_IS_BETTER if self.mdlm_counts else {}), **super().higher_is_better()}  # type: ignore[misc]
 
 
-def _give_own_generation_kwargs(task: Any) -> None:
-    """lm_eval's key of `--cache_requests` does not hold them, so those of the cached run would act."""
+class MDLMTask(Counted, ConfigurableTask):  # type: ignore[misc]
+    """A task of this project: `class: !function lm_eval_mdlm.harness.task.MDLMTask` in its YAML."""
+
+    def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(config={k: v for k, v in (config or {}).items() if k != "class"}, **kwargs)
+
+    def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
+        """For another package's model: without the options that only this package's models have."""
+        request = super().construct_requests(doc, ctx, **kwargs)
+        if is_of_another_model():
+            leave_out_options_of_mdlm(self.config.task, request)
+        return request
+
+
+@contextmanager
+def counted(tasks: Sequence[Any]) -> Iterator[None]:
+    """For a time, let tasks of any class report counts."""
+    own_classes = [(task, type(task)) for task in tasks if not isinstance(task, Counted)]
+    try:
+        for task, own in own_classes:
+            task.__class__ = _counted(own)  # type: ignore[arg-type]
+        yield
+    finally:
+        for task, own in own_classes:
+            task.__class__ = own
+        for task in tasks:
+            vars(task).pop("mdlm_counts", None)
+            vars(task).pop("mdlm_doc_id", None)
+
+
+@functools.cache
+def _counted(own: type) -> type:
+    return type(own.__name__, (Counted, own), {"__module__": own.__module__, "__doc__": own.__doc__})
+
+
+def _counts_by_doc(task: Any, run: Run) -> dict[int, list[Counts]]:
+    """Empty where counts are not to be reported."""
+    if not (run.task_stats or isinstance(task, MDLMTask)):
+        return {}
+    found: dict[int, list[Counts]] = {}
     for instance in task.instances:
-        context, _, *more = instance.arguments
-        instance.arguments = (context, copy.deepcopy(task.config.generation_kwargs), *more)
+        if counts := run.counts_of(instance):
+            found.setdefault(instance.doc_id, []).extend(counts)
+    return found
 
 
-def _check_every_rank_has_a_doc(task: Any, limit: int | None, samples: Any, world_size: int) -> None:
+def _check_every_rank_has_a_doc(task: Any, asked: dict[str, Any]) -> None:
     """lm_eval itself fails inside a rank without documents, and the other ranks wait for it."""
+    world_size: int = asked.get("world_size") or 1
+    limit, samples = asked.get("limit"), asked.get("samples")
     if world_size > 1:
         docs = len(samples) if samples is not None else len(task.eval_docs)
         docs = docs if limit is None else min(docs, limit)
@@ -136,13 +153,3 @@ def _check_every_rank_has_a_doc(task: Any, limit: int | None, samples: Any, worl
                 f"{task.config.task} has {docs} documents for {world_size} processes and each needs at least one; "
                 f"raise --limit or start fewer processes."
             )
-
-
-class MDLMTask(ConfigurableTask):  # type: ignore[misc]
-    """A task of this project: `class: !function lm_eval_mdlm.harness.task.MDLMTask` in its YAML."""
-
-    def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(config={k: v for k, v in (config or {}).items() if k != "class"}, **kwargs)
-
-
-add_stats(MDLMTask)

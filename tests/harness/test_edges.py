@@ -30,7 +30,7 @@ def more_tasks(tasks, tmp_path_factory) -> str:
     }.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**pens, "task": name, **more}))
     (folder / "own.py").write_text(
-        "from lm_eval_mdlm.harness.task import ConfigurableTask\n"
+        "from lm_eval.api.task import ConfigurableTask\n"
         "class Own(ConfigurableTask):\n"
         "    def __init__(self, config=None, **kwargs):\n"
         "        super().__init__(config={k: v for k, v in config.items() if k != 'class'}, **kwargs)\n"
@@ -45,6 +45,11 @@ def more_tasks(tasks, tmp_path_factory) -> str:
 def request(repeats: int = 1, **generation_kwargs) -> Instance:
     arguments = ("Question: 1+1?", {"until": [], **generation_kwargs})
     return Instance("generate_until", {}, arguments, 0, ("pens", 0, repeats))
+
+
+def plan_of(model: MDLM, **generation_kwargs):
+    (row,) = model._reader.rows([request(**generation_kwargs)], model._run)
+    return row.plan(model.backbone)
 
 
 def test_padding_of_a_process_repeats_the_samples_it_pads(model):
@@ -115,12 +120,13 @@ def greedy_bos(checkpoint) -> MDLM:
 
 
 def test_chat_gets_no_second_beginning_and_plain_text_keeps_its_first(greedy_bos):
-    chat, tokenizer = greedy_bos._chat, greedy_bos.tokenizer
-    assert chat.encode("Hello", None)[0] == tokenizer.bos_token_id
-    rendered = greedy_bos.apply_chat_template([{"role": "user", "content": "Hello"}])
+    chat, bos = greedy_bos._chat, greedy_bos.tokenizer.bos_token_id
+    assert chat.encode("Hello", None, rendered=False).token_ids[0] == bos
+    text = greedy_bos.apply_chat_template([{"role": "user", "content": "Hello"}])
     for flag in (None, True):
-        assert chat.encode(rendered, flag).count(tokenizer.bos_token_id) == 1
-    assert chat.encode("Hello", None)[0] != tokenizer.bos_token_id  # any context of a chat run is rendered
+        for rendered in (True, False):  # a text that begins with it is seen through even where nobody says so
+            assert chat.encode(text, flag, rendered=rendered).token_ids.count(bos) == 1
+    assert chat.encode("Hello", None, rendered=True).token_ids[0] != bos
 
 
 def test_prefix_of_the_answer_is_continued(checkpoint, more_tasks):
@@ -132,17 +138,17 @@ def test_prefix_of_the_answer_is_continued(checkpoint, more_tasks):
 def test_special_tokens_stand_in_no_text_and_only_single_tokens_are_suppressed(checkpoint):
     model = MDLM(checkpoint, device="cpu")
     marker = "<|start_header_id|>"
-    plan = model._row_requests([request(gen_length=4)])[0].plan(model.backbone)
+    plan = plan_of(model, gen_length=4)
     ids = [model.tokenizer.convert_tokens_to_ids(marker), *model.tokenizer.encode("ab", add_special_tokens=False)]
     assert plan.text_rule.read([*ids, *plan.region.token_ids])
     assert marker not in plan.text_rule.decode(ids) and plan.text_rule.decode(ids) == "ab"
     with pytest.raises(UsageError, match="must name single tokens, got 'several words here'"):
         model.generate_until([request(suppress_tokens=["several words here"])])
-    named = model._row_requests([request(suppress_tokens=[marker])])[0].plan(model.backbone)
+    named = plan_of(model, suppress_tokens=[marker])
     assert set(named.logit_rule.forbidden_ids) == {model.backbone.mask_token_id, ids[0]}
 
 
 def test_fixed_text_is_tokenised_without_special_tokens(greedy_bos):
     template = [{"text": "So"}, {"answer": 2}]
-    region = greedy_bos._row_requests([request(template=template)])[0].plan(greedy_bos.backbone).region
+    region = plan_of(greedy_bos, template=template).region
     assert greedy_bos.tokenizer.bos_token_id not in region.token_ids

@@ -8,7 +8,7 @@ import pytest
 
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.harness.model import MDLM
-from lm_eval_mdlm.harness.task import CountedText
+from lm_eval_mdlm.harness.stored import StoredResults
 from tests.harness.conftest import QUESTIONS
 from tests.harness.running import evaluate, outcomes
 from tests.tiny import make_checkpoint
@@ -55,7 +55,7 @@ def test_template_task_reports_answer_entropy_and_exits(checkpoint, tasks):
 def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     first = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run", lambda *args, **kwargs: pytest.fail("the model was called"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", lambda *args, **kwargs: pytest.fail("it was called"))
     second = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
     assert second["results"] == first["results"]
     assert outcomes(second, "pens") == outcomes(first, "pens")
@@ -64,22 +64,16 @@ def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, 
 def test_interrupted_run_is_resumed_from_its_cache(checkpoint, tasks, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     kept = []
-    add = MDLM.generate_until
+    keep, add = StoredResults.keep, MDLM.generate_until
 
-    def stop_half_way(self, requests, **kwargs):
-        hook = self.cache_hook.add_partial
-
-        def add_partial(*args):
-            hook(*args)
-            kept.append(args)
-            if len(kept) == 5:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(self.cache_hook, "add_partial", add_partial)
-        return add(self, requests, **kwargs)
+    def stop_half_way(*args):
+        keep(*args)
+        kept.append(args)
+        if len(kept) == 5:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-        context.setattr(MDLM, "generate_until", stop_half_way)
+        context.setattr(StoredResults, "keep", stop_half_way)
         evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
     asked = []
     monkeypatch.setattr(MDLM, "generate_until", lambda self, r, **k: asked.extend(r) or add(self, r, **k))
@@ -91,7 +85,7 @@ def test_interrupted_run_is_resumed_from_its_cache(checkpoint, tasks, tmp_path, 
 def test_cache_of_other_options_is_refused(checkpoint, tasks, tmp_path):
     cache = str(tmp_path / "cache")
     evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, run_limit=2, **MED)
-    with pytest.raises(UsageError, match="holds results of .*; name another file"):
+    with pytest.raises(UsageError, match='holds results of sampler="med", this run has "fixed_k"; name another file'):
         evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, run_limit=2, sampler="fixed_k")
 
 
@@ -132,7 +126,7 @@ def test_sampling_repeats_differ_and_are_repeatable(checkpoint, tasks):
     texts = model.generate_until([request] * 3, disable_tqdm=True)
     assert len(set(texts)) == 3
     assert model.generate_until([request] * 3, disable_tqdm=True) == texts
-    assert all(isinstance(text, CountedText) and text.stats["nfe"] == 12 for text in texts)
+    assert all(type(text) is str for text in texts)
 
 
 def test_long_prompts_are_cut_counted_and_reported(checkpoint, tasks, caplog):
@@ -150,7 +144,7 @@ def test_chat_template_is_rendered_once_without_extra_special_tokens(checkpoint,
     turns = [{"role": "system", "content": system}] if system else []
     text = model.apply_chat_template([*turns, {"role": "user", "content": "Hello"}])
     bos = model.tokenizer.bos_token
-    ids = model._chat.encode(text, None)
+    ids = model._chat.encode(text, None, rendered=True).token_ids
     assert text.count(bos) == 1 and ids.count(model.tokenizer.bos_token_id) == 1
     assert model.tokenizer.decode(ids) == text
     assert ("You count pens." in text) == bool(system)
@@ -160,7 +154,7 @@ def test_chat_template_is_rendered_once_without_extra_special_tokens(checkpoint,
 @pytest.mark.parametrize(("flag", "begins"), [(None, None), (True, True), (False, False)])
 def test_add_bos_token_overrides_the_tokenizer(checkpoint, flag, begins):
     model = MDLM(checkpoint, device="cpu")
-    ids = model._chat.encode("Hello", flag)
+    ids = model._chat.encode("Hello", flag, rendered=False).token_ids
     default = model.tokenizer.encode("Hello")
     if begins:
         assert ids[0] == model.tokenizer.bos_token_id
@@ -211,14 +205,14 @@ def test_checkpoint_without_tokenizer_is_refused_before_its_weights_are_read(tmp
     [
         ({"blok_length": 4}, "unknown decoding option 'blok_length'. Did you mean 'block_length'"),
         ({"dtype": "bfloat16"}, "the model is loaded with dtype='auto' for the whole run; put it into --model_args"),
-        ({"top_p": 0.9}, "top_p=0.9 is not available"),
+        ({"num_beams": 4}, "num_beams=4 is not available"),
         ({"do_sample": True}, "do_sample=True needs a temperature above 0"),
         ({"exit_threshold": 0.1}, "needs a template with an answer segment"),
         ({"template": [{"answer": 0}]}, "at least 1, got 0"),
     ],
 )
 def test_bad_gen_kwargs_are_refused_before_the_first_pass(checkpoint, tasks, monkeypatch, gen_kwargs, message):
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run", lambda *args, **kwargs: pytest.fail("decoding began"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", lambda *args, **kwargs: pytest.fail("decoding began"))
     with pytest.raises(UsageError, match=message):
         evaluate(checkpoint, tasks, ["pens"], gen_kwargs=gen_kwargs)
 

@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 def python(code: str, cwd: Path, **environment: str) -> str:
     """Standard output of a fresh interpreter that has the shim as an installed copy would have it."""
-    start = "import lm_eval_mdlm._autoload as a; a.install();"
+    start = "import lm_eval_mdlm_shim; lm_eval_mdlm_shim.install(); import lm_eval_mdlm._autoload as a;"
     run = subprocess.run(
         [sys.executable, "-c", start + code],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'shim'}", **environment},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -30,8 +30,7 @@ RESOLVE = """
 from lm_eval.api.registry import get_model
 import lm_eval.models
 from lm_eval.tasks import TaskManager
-manager = TaskManager(include_defaults=False)
-print(get_model('dummy').__name__, 'mdlm' in manager.all_tasks or 'mdlm_reasoning' in manager.all_tasks)
+print(get_model('dummy').__name__, 'mdlm_reasoning' in TaskManager().all_tasks)
 try:
     print(get_model('mdlm').__name__)
 except Exception as error:
@@ -77,7 +76,7 @@ def test_start_up_imports_nothing_that_python_has_not_loaded_anyway(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout
     added = set(python(code, tmp_path).split()) - set(plain.split())
-    assert added <= {"lm_eval_mdlm", "lm_eval_mdlm._autoload"}
+    assert added <= {"lm_eval_mdlm", "lm_eval_mdlm._autoload", "lm_eval_mdlm_shim"}
 
 
 def test_shim_stays_away_where_the_harness_discovers_plugins_itself(tmp_path):
@@ -106,9 +105,44 @@ def test_users_own_task_of_the_same_name_wins(tmp_path):
     (tmp_path / "mine.yaml").write_text("task: gsm8k_mdlm\ndataset_path: mine\n")
     code = f"""
 from lm_eval.tasks import TaskManager
-print(TaskManager(include_path={str(tmp_path)!r}, include_defaults=False).task_index['gsm8k_mdlm'].yaml_path)
+print(TaskManager(include_path={str(tmp_path)!r}).task_index['gsm8k_mdlm'].yaml_path)
 """
     assert Path(python(code, tmp_path).strip()).name == "mine.yaml"
+
+
+def test_folder_asked_for_alone_holds_its_own_tasks_alone(tmp_path):
+    (tmp_path / "mine.yaml").write_text("task: my_task\ndataset_path: mine\n")
+    code = f"""
+from lm_eval.tasks import TaskManager
+print(*TaskManager(include_path={str(tmp_path)!r}, include_defaults=False).all_tasks)
+print(*TaskManager(None, {str(tmp_path)!r}, False).all_tasks)
+print(len(TaskManager(include_defaults=False).all_tasks))
+"""
+    assert python(code, tmp_path).split() == ["my_task", "my_task", "0"]
+
+
+def test_import_hooks_without_find_spec_are_passed_over(tmp_path):
+    code = """
+import sys
+class Old:
+    def find_module(self, name, path=None): return None
+sys.meta_path.append(Old())
+sys.meta_path.insert(0, Old())
+import lm_eval.models, lm_eval.api.registry as registry
+print('mdlm' in registry.model_registry)
+"""
+    assert python(code, tmp_path).strip() == "True"
+
+
+def test_python_starts_silently_where_the_package_was_moved_away(tmp_path):
+    (tmp_path / "lm_eval_mdlm_shim.py").write_bytes((ROOT / "shim" / "lm_eval_mdlm_shim.py").read_bytes())
+    line = (ROOT / "shim" / "lm_eval_mdlm_autoload.pth").read_text()
+    environment = {**os.environ, "PYTHONPATH": ""}
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {line.strip()}; print('up')"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (run.stdout, run.stderr) == ("up\n", "")
 
 
 def test_broken_registration_warns_and_lets_lm_eval_start(tmp_path):
@@ -134,7 +168,7 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 def test_wheel_carries_tasks_configs_and_shim(wheel):
     names = set(wheel.namelist())
-    assert {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start"} <= names
+    assert {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start", "lm_eval_mdlm_shim.py"} <= names
     for folder in ("tasks", "configs"):
         ours = {
             f"lm_eval_mdlm/{p.relative_to(ROOT)}" for p in (ROOT / folder).rglob("*") if p.suffix in (".yaml", ".md")
@@ -147,7 +181,7 @@ def test_editable_install_copies_nothing_but_the_shim(tmp_path):
     hatchling = pytest.importorskip("hatchling.builders.wheel", reason="the wheel is built with hatchling")
     (path,) = hatchling.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
     names = {name for name in zipfile.ZipFile(path).namelist() if ".dist-info/" not in name}
-    shim = {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start"}
+    shim = {"lm_eval_mdlm_autoload.pth", "lm_eval_mdlm_autoload.start", "lm_eval_mdlm_shim.py"}
     assert shim <= names and all(name.endswith(".pth") for name in names - shim)
 
 

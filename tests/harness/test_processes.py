@@ -101,8 +101,7 @@ def test_process_that_finds_all_its_answers_in_the_cache_helps_the_other(checkpo
         running = [pool.submit(as_the_harness_does, *pair) for pair in zip(caches, (ours, theirs), strict=True)]
         assert [thread.result() for thread in running] == expected
     passes = [model.get_model_info()["mdlm"]["nfe_by_process"] for model in models]
-    # The first figure also holds the 192 passes of the two runs in one process that filled the cache.
-    assert passes[1][1] > 0 and passes[0] == [2 * 96 + passes[1][0], passes[1][1]] and sum(passes[1]) == 8 * 12
+    assert passes[1][1] > 0 and passes[0] == passes[1] and sum(passes[1]) == 8 * 12
 
 
 def test_fewer_documents_than_processes_is_refused_in_one_line(checkpoint, tasks, tmp_path):

@@ -2,13 +2,15 @@
 
 import gzip
 import json
+from contextlib import contextmanager
 
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from lm_eval_mdlm import TASKS_DIR
-from lm_eval_mdlm.harness.task import CountedText
+from lm_eval_mdlm.harness.run import Run
+from lm_eval_mdlm.harness.task import counted
 
 
 QUESTIONS = [{"question": f"What is {n} + {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(1, 5)]
@@ -35,10 +37,26 @@ class Scripted(LM):
         super().__init__()
         self.script, self.seen = script, []
 
+    @contextmanager
+    def evaluation(self, started):
+        self.run = Run(
+            started=started,
+            seed=0,
+            world_size=1,
+            task_stats=True,
+            chat_template_source=None,
+            rendered=(),
+            effective_of=lambda raw, run: {},
+        )
+        with counted(started.tasks):
+            yield self.run
+
     def generate_until(self, requests, disable_tqdm=False):
         self.seen += [(request.task_name, *request.args) for request in requests]
         answers = [self.script(request.task_name, request.doc) for request in requests]
-        return [CountedText(text, {"nfe": float(nfe)}) for text, nfe in answers]
+        for request, (_, nfe) in zip(requests, answers, strict=True):
+            self.run.count(request, {"nfe": float(nfe), "tokens": 1})
+        return [text for text, _ in answers]
 
     def loglikelihood(self, requests, disable_tqdm=False):
         raise NotImplementedError

@@ -1,0 +1,74 @@
+"""What `--use_cache` keeps beside the texts: whose results they are, and every text's counts."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lm_eval.api.model import hash_args
+
+from ..errors import UsageError
+
+
+Counts = dict[str, int | float]
+"""A row's counts by their names in docs/semantics.md section 9."""
+IDENTITY = "mdlm settings"
+"""Key of what the results in a database depend on."""
+COUNTS = "mdlm counts"
+"""Takes the place of a request's type in the key of its counts."""
+
+
+class StoredResults:
+    """A database of `--use_cache`. lm_eval's own keys hold the context and the generation_kwargs, and no more."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Make the database this model's.
+
+        Raises:
+            UsageError: If it holds results of another model, or of this one with other options; names the first
+                difference.
+        """
+        where = f"--use_cache {self._database.filename}"
+        ours = json.dumps(identity, default=str)
+        theirs = self._database.get(IDENTITY)
+        if theirs is None and len(self._database):
+            raise UsageError(f"{where} holds results of another model; name another file.")
+        if theirs is None:
+            self._database[IDENTITY] = ours
+        elif difference := _difference(theirs, ours):
+            raise UsageError(f"{where} holds results {difference}; name another file.")
+
+    def keep(self, arguments: tuple[Any, ...], text: str, counts: Counts) -> None:
+        """Store one result, counts first, so that no text is ever without."""
+        self._database[hash_args(COUNTS, arguments)] = counts
+        self._database[hash_args("generate_until", arguments)] = text
+
+    def counts(self, arguments: tuple[Any, ...]) -> Counts | None:
+        """Counts of a stored text; None if there are none."""
+        counts: Counts | None = self._database.get(hash_args(COUNTS, arguments))
+        return counts
+
+
+def _difference(theirs: Any, ours: str) -> str | None:
+    """The first difference in words; None without one."""
+    try:
+        before, now = json.loads(theirs), json.loads(ours)
+    except (TypeError, ValueError):
+        return "of an older version of this package"
+    for name in now:
+        if name not in before or before[name] != now[name]:
+            then, this = (json.dumps(options[name]) if name in options else "nothing" for options in (before, now))
+            return f"of {name}={_excerpt(then, this)}, this run has {_excerpt(this, then)}"
+    more = ", ".join(name for name in before if name not in now)
+    return f"of a run with {more}, and this run has none" if more else None
+
+
+def _excerpt(text: str, other: str) -> str:
+    """Short enough for a line, and around the first difference from the other."""
+    if len(text) <= 120:
+        return text
+    same = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), 0)
+    at = max(0, same - 40)
+    return f"{'...' if at else ''}{text[at : at + 110]}..."
