@@ -1,7 +1,6 @@
 """Evaluate masked diffusion language models with lm-evaluation-harness.
 
-The start-up shim imports this file whenever Python starts, so it imports next to nothing itself; the names below load
-what they need on first use.
+The names below load what they need on first use.
 """
 
 import os
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     from .errors import UsageError
     from .running.generation import generate
 
+    TASKS_DIR: str
+    CONFIGS_DIR: str
+
 __version__ = "0.1.0"
 __all__ = ["CONFIGS_DIR", "TASKS_DIR", "Generation", "UsageError", "generate", "load_backbone", "register"]
 
@@ -24,16 +26,13 @@ _LAZY = {
     "generate": ".running.generation",
     "load_backbone": ".checkpoints.load",
 }
+_FOLDERS = {"TASKS_DIR": "tasks", "CONFIGS_DIR": "configs"}
 
 
 def _folder(name: str) -> str:
     # The wheel carries it inside the package; an editable install reads it at the top of the repository.
     inside = os.path.join(_HERE, name)
     return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(_HERE), name)
-
-
-TASKS_DIR = _folder("tasks")
-CONFIGS_DIR = _folder("configs")
 
 
 def register() -> None:
@@ -49,6 +48,8 @@ def register() -> None:
 
 
 def __getattr__(name: str) -> object:
+    if name in _FOLDERS:
+        return _folder(_FOLDERS[name])
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
