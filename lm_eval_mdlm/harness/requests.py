@@ -103,25 +103,44 @@ class RequestReader:
             UsageError: For options or a context that cannot be.
         """
         rows = []
-        num_holding_mask = 0
+        held_mask = truncated = 0
         seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
         for request in requests:
-            context, raw = request.args[:2]
-            config = self.config_of(raw, run)
-            run.use(str(request.task_name), config.effective())
             repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
-            _check_cache_holds_one(config, raw, repeat, run)
-            encoded = self._chat.encode(context, config.add_bos_token, rendered=run.has_rendered(context))
-            num_holding_mask += encoded.held_mask or template_holds_mask(self._backbone, config)
-            rows.append(RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat))
             seen[id(request)] += 1
-        if num_holding_mask:
+            try:
+                row, holds_mask = self._row(request, repeat, run)
+                truncated += row.plan(self._backbone).truncated
+            except UsageError as error:
+                raise UsageError(f"{request.task_name}: {error}") from None
+            held_mask += holds_mask
+            rows.append(row)
+        if held_mask:
             self._say(
-                f"the text of the mask token stands in {num_holding_mask} of {len(rows)} prompts or templates, and was "
+                f"the text of the mask token stands in {held_mask} of {len(rows)} prompts or templates, and was "
                 f"tokenised as ordinary text there."
             )
-        self._report_truncation([row.plan(self._backbone).truncated for row in rows])
+        if truncated:
+            longest = self._config.max_length or self._backbone.max_length
+            self._say(
+                f"{truncated} of {len(rows)} prompts were cut from the left to fit max_length={longest} beside their "
+                f"region."
+            )
         return rows
+
+    def _row(self, request: Any, repeat: int, run: Run) -> tuple[RowRequest, bool]:
+        """One row, and whether its text held the mask's."""
+        context, raw = request.args[:2]
+        config = self.config_of(raw, run)
+        run.use(str(request.task_name), config.effective())
+        if repeat and not _draws(config):
+            self._say(
+                f"{request.task_name}: repeats of a document are all the same text without a temperature above 0."
+            )
+        _check_cache_holds_one(config, raw, repeat, run)
+        encoded = self._chat.encode(context, config.add_bos_token, rendered=run.has_rendered(context))
+        row = RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat)
+        return row, encoded.held_mask or template_holds_mask(self._backbone, config)
 
     def config_of(self, generation_kwargs: Mapping[str, Any], run: Run) -> DecodingConfig:
         """The options of one request: the model's, under the request's, with the run's seed where none is set."""
@@ -144,6 +163,12 @@ class RequestReader:
             ours, theirs = getattr(self._config, name), getattr(config, name)
             if name in self._given and ours != theirs:
                 self._say(f"{name}: the task's or --gen_kwargs' value {theirs!r} replaces model_args' {ours!r}.")
+        if config.exit_threshold is not None and "exit_threshold" not in options and not config.has_answer:
+            self._say(
+                f"exit_threshold={config.exit_threshold:g} in --model_args has no effect on tasks without an answer "
+                f"segment in a template; the others exit by it."
+            )
+            config = dataclasses.replace(config, exit_threshold=None)
         self._check_sampling(generation_kwargs, config)
         self._check_stop_strings(config)
         return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)
@@ -163,18 +188,14 @@ class RequestReader:
                     f'--gen_kwargs as JSON can hold those: \'{{"until": ["\\n\\n"]}}\'.'
                 )
 
-    def _report_truncation(self, truncated: Sequence[bool]) -> None:
-        if cut := sum(truncated):
-            longest = self._config.max_length or self._backbone.max_length
-            self._say(
-                f"{cut} of {len(truncated)} prompts were cut from the left to fit max_length={longest} beside their "
-                f"region."
-            )
+
+def _draws(config: DecodingConfig) -> bool:
+    """Whether random numbers decide anything."""
+    return config.temperature > 0 or config.policy().needs_noise
 
 
 def _check_cache_holds_one(config: DecodingConfig, raw: Mapping[str, Any], repeat: int, run: Run) -> None:
-    draws = config.temperature > 0 or config.policy().needs_noise
-    if repeat and draws and not raw.get("do_sample") and run.stored is not None:
+    if repeat and _draws(config) and not raw.get("do_sample") and run.stored is not None:
         way_out = "add do_sample=true to --gen_kwargs, or " if config.temperature else ""
         raise UsageError(
             f"--use_cache keeps one text per request and would repeat it for all samples of a document; {way_out}"

@@ -121,13 +121,18 @@ class DecodingConfig:
         given = {name: getattr(self, name) for name in sampler.options}
         return sampler.make(**{name: value for name, value in given.items() if value is not None})
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is an answer to watch."""
+        return self.template is not None and self.template.has_answer
+
     def resolved_template(self) -> Template | None:
         """The template at the size that `gen_length` asks for.
 
         Raises:
             UsageError: If it cannot be resized, or `exit_threshold` is set without an answer to watch.
         """
-        if self.exit_threshold is not None and not (self.template and self.template.has_answer):
+        if self.exit_threshold is not None and not self.has_answer:
             raise UsageError(
                 f"exit_threshold={self.exit_threshold:g} needs a template with an answer segment, and there is none; "
                 f"set template, use a task that has one, or leave exit_threshold out."

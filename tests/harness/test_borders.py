@@ -280,6 +280,16 @@ def test_option_without_effect_is_said(checkpoint, said, options, line):
     assert any(line in one for one in said())
 
 
+def test_exit_of_the_model_acts_on_tasks_with_an_answer_and_a_line_names_the_rest(checkpoint, run, said):
+    model = MDLM(checkpoint, device="cpu", gen_length=8, block_length=8, exit_threshold=1e6)
+    results = run(model, ("pens", "pens_template"))
+    found = results["results"]
+    assert (found["pens"]["nfe,strict"], found["pens_template"]["nfe,strict"]) == (8, 1)
+    by_task = record(results)["decoding_by_task"]
+    assert (by_task["pens"]["exit_threshold"], by_task["pens_template"]["exit_threshold"]) == (None, 1e6)
+    assert sum("exit_threshold=1e+06 in --model_args has no effect on tasks without" in line for line in said()) == 1
+
+
 @pytest.mark.parametrize(
     ("theirs", "lines"),
     [({"batch_size": "4"}, 1), ({"batch_size": 1}, 0), ({"batch_size": 2}, 0), ({"max_batch_size": 9}, 1)],
