@@ -29,10 +29,15 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
         Whether the canvas had the very same bits alone as behind a mate, and on a GPU in longer passes too.
 
     Raises:
-        UsageError: If the network is causal, lets canvases see each other, or depends on their place.
+        UsageError: If the network is causal, lets canvases see each other, depends on their place, or returns NaN.
     """
     mate, canvas = (_spread_ids(length, backbone) for length in LENGTHS)
     reference = _run(backbone, mate, canvas)
+    if not bool(reference.isfinite().all()):  # which is equal to nothing, and would pass for any of the faults below
+        raise UsageError(
+            f"{source}: the network must return numbers, but returns NaN or infinities as {backbone.dtype} although "
+            f"its weights are finite; use dtype=bfloat16 or float32."
+        )
     later = canvas.clone()
     later[-1] = _other(canvas[-1], backbone)
     # Compared in passes of one shape, where kernels agree bit by bit, so that any difference is the token's.

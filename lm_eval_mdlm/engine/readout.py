@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,9 +13,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..backbones.backbone import Backbone
+from ..backbones.body import in_one_line
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import gumbel_argmax
 from ..decoding.statistics import statistics
+
+
+logger = logging.getLogger("lm_eval.mdlm")
 
 
 @runtime_checkable
@@ -54,12 +59,22 @@ class PlainStatistics:
 
 
 def reader_for(backbone: Backbone) -> StatisticsReader:
-    """The fastest reader that the backbone's device has."""
+    """The fastest reader that the backbone's device has; a line says so where its kernel cannot be built."""
     if backbone.device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return PlainStatistics()
-    from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
+    try:
+        from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
 
-    return FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
+        reader = FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
+        logits = torch.zeros(1, backbone.vocab_size, dtype=backbone.dtype, device=backbone.device)
+        for rule in (LogitRule(()), LogitRule((), cfg_scale=1.0)):  # each is a kernel of its own
+            reader(rule, *[logits] * (2 if rule.guided else 1))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        logger.warning("Statistics are read without Triton (%s), and more slowly.", in_one_line(error))
+        return PlainStatistics()
+    return reader
 
 
 @dataclass(frozen=True)
