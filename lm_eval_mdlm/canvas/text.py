@@ -1,7 +1,8 @@
 """From a region's tokens to the returned text, and when that text can no longer change (docs/semantics.md 6, 7)."""
 
 import bisect
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .template import Span
@@ -16,8 +17,8 @@ class ReturnedText:
 
     text: str
     num_tokens: int
-    """Committed tokens in it: no fixed text, nothing after an end of text, and after a cut at a stop string the
-    fewest leading tokens whose text holds all that is returned."""
+    """Committed tokens in it: no fixed text, no special tokens, nothing after an end of text, and after a cut at a
+    stop string the fewest leading tokens whose text holds all that is returned."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,20 @@ class TextRule:
     """Tokens to text, special tokens left out."""
     until: tuple[str, ...] = ()
     """Stop strings, looked for only after the last fixed text."""
+    is_silent: Callable[[int], bool] = lambda token_id: False
+    """Whether a token is a special one that `decode` leaves out."""
 
     def read(self, token_ids: Sequence[int]) -> ReturnedText:
         """The text of a region, its unfilled masks dropped."""
         head, tail = self._split_spans()
         pieces = [span.text if span.kind == "text" else self.decode(self._kept(span, token_ids)) for span in head]
-        num_tokens = sum(len(self._kept(span, token_ids)) for span in head if span.kind != "text")
+        num_tokens = sum(self._heard(self._kept(span, token_ids)) for span in head if span.kind != "text")
         kept = [self._kept(span, token_ids) for span in tail]
         full = self._joined(kept, sum(map(len, kept)))
         cut = _first_stop(full, self.until)
         returned = full if cut is None else full[:cut]
-        return ReturnedText("".join(pieces) + returned, num_tokens + self._fewest(kept, returned, cut is not None))
+        leading = itertools.islice(itertools.chain(*kept), self._fewest(kept, returned, cut is not None))
+        return ReturnedText("".join(pieces) + returned, num_tokens + self._heard(leading))
 
     def is_settled(self, token_ids: Sequence[int]) -> bool:
         """Whether no further commit can change the text.
@@ -72,6 +76,10 @@ class TextRule:
 
     def _kept(self, span: Span, token_ids: Sequence[int]) -> list[int]:
         return [token for token in self._until_end(span, token_ids) if token != self.mask_token_id]
+
+    def _heard(self, tokens: Iterable[int]) -> int:
+        """How many of them may show in the text."""
+        return sum(not self.is_silent(token) for token in tokens)
 
     def _is_closed(self, span: Span, token_ids: Sequence[int]) -> bool:
         return self.mask_token_id not in self._until_end(span, token_ids)

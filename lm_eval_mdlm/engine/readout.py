@@ -121,15 +121,16 @@ class Readout:
         return read[:, :num_rows].cpu()  # the one wait for the device in a step
 
     def sample(
-        self, rule: LogitRule, states: Float[Tensor, "S D"], temperature: float, seeds: Sequence[int]
+        self, rule: LogitRule, states: Float[Tensor, "S D"], temperatures: Sequence[float], seeds: Sequence[int]
     ) -> list[int]:
-        """One token per row at a temperature above 0; `seeds` has one entry per row."""
+        """One token per row; `temperatures`, above 0, and `seeds` have one entry per row. Waits for the device once."""
         tokens: list[Int[Tensor, " _"]] = []
         reader = PlainStatistics()  # samples need the logits themselves, in float32
         size = self._rows_at_once(reader, rule)
         for start, chunks in enumerate(self._chunks(rule, states, reader)):
-            own = seeds[start * size : (start + 1) * size]
-            tokens.append(gumbel_argmax(rule.apply(*chunks)[: len(own)], temperature, own))
+            own = slice(start * size, (start + 1) * size)
+            logits = rule.apply(*(chunk[: len(seeds[own])] for chunk in chunks))
+            tokens.append(gumbel_argmax(logits, temperatures[own], seeds[own]))
         return torch.cat(tokens).tolist()
 
     def _chunks(

@@ -127,6 +127,10 @@ def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
         if not 0 <= token < backbone.vocab_size:
             raise UsageError(f"suppress_tokens must be ids from 0 to {backbone.vocab_size - 1}, got {token}.")
         ids.append(token)
+    if len({*ids, backbone.mask_token_id}) == backbone.vocab_size:
+        raise UsageError(
+            f"suppress_tokens must leave a token to propose, got all {backbone.vocab_size} but the mask; name fewer."
+        )
     return sorted({*ids} - {backbone.mask_token_id})
 
 
@@ -138,4 +142,9 @@ def _text_rule(backbone: Backbone, region: Region, config: DecodingConfig) -> Te
     def decode(token_ids: list[int]) -> str:
         return tokenizer.decode(token_ids, skip_special_tokens=True) if tokenizer else ""
 
-    return TextRule(region.spans, backbone.mask_token_id, backbone.end_token_ids, decode, config.until)
+    def is_silent(token_id: int) -> bool:
+        if tokenizer is None or tokenizer.decode([token_id], skip_special_tokens=True):
+            return False
+        return bool(tokenizer.decode([token_id], skip_special_tokens=False))
+
+    return TextRule(region.spans, backbone.mask_token_id, backbone.end_token_ids, decode, config.until, is_silent)
