@@ -36,6 +36,10 @@ class Body(Protocol):
         """Normed states of all tokens; inputs may be on the host. To be read before the next call."""
         ...
 
+    def give_up(self) -> bool:
+        """Free memory that only saves time; whether there was any."""
+        ...
+
 
 def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     """Fused kernels and recorded passes where device, dtype and layers allow it, else the layers as they are."""

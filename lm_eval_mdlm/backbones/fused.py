@@ -81,6 +81,10 @@ class FusedLayers:
         """Tokens of the pass that has room for `num_tokens`: as many."""
         return num_tokens
 
+    def give_up(self) -> bool:
+        """Nothing is kept between passes."""
+        return False
+
     def table_up_to(self, longest: int) -> tuple[Float[Tensor, "P D"], Float[Tensor, "P D"]]:
         """Cosines and sines of at least `longest` positions."""
         return self._table.up_to(longest)

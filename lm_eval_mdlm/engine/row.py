@@ -46,8 +46,13 @@ class RowPlan:
 
     @property
     def tokens_per_pass(self) -> int:
-        """Tokens that a forward pass of this row processes; guidance doubles them."""
+        """Tokens that a pass over the whole canvas processes; guidance doubles them."""
         return self.canvas_length * self.nfe_per_step
+
+    @property
+    def held_positions(self) -> int:
+        """Positions whose keys and values the row keeps between its passes; 0 without a cache."""
+        return 0 if self.cache is None else self.tokens_per_pass
 
     @property
     def nfe_per_step(self) -> int:
@@ -77,6 +82,7 @@ class Row:
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._block = 0
+        self._recomputed: NDArray[np.int64] | None = None
         self._look()
 
     @property
@@ -119,8 +125,19 @@ class Row:
         """Whether the next pass recomputes only part of the canvas."""
         return self.plan.cache is not None and self.block_step > 0
 
+    def tokens_of_next_pass(self, lookback: int) -> int:
+        """Tokens that the next pass processes for this row; guidance doubles them. `lookback` is the backbone's."""
+        if not self.is_partial:
+            return self.plan.tokens_per_pass
+        return len(self.recomputed(lookback)) * self.plan.nfe_per_step
+
     def recomputed(self, lookback: int) -> NDArray[np.int64]:
         """Tokens of the canvas that the next pass recomputes, ascending; `lookback` is the backbone's."""
+        if self._recomputed is None:  # asked for several times a step
+            self._recomputed = self._find_recomputed(lookback)
+        return self._recomputed
+
+    def _find_recomputed(self, lookback: int) -> NDArray[np.int64]:
         if self.plan.cache is None or not self.is_partial:
             return np.arange(len(self.canvas))
         start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
@@ -172,6 +189,7 @@ class Row:
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""
+        self._recomputed = None
         wanted = self._masked & self._is_answer
         if self._block < len(self._blocks):
             current = self._blocks[self._block]
