@@ -136,11 +136,11 @@ def measure(backbone: Backbone, shape: Shape, case: Case, *, peak: float, repeat
     }
 
 
-def side_by_side(backbone: Backbone, shape: Shape, cases: Sequence[Case], *, repeats: int) -> list[dict[str, Value]]:
+def side_by_side(device: torch.device, shape: Shape, cases: Sequence[Case], *, repeats: int) -> list[dict[str, Value]]:
     """One line per case and its throughput over that of the first; turn by turn, so that a drift meets all."""
     for case in cases:
         case.run()
-    turns = [[seconds(backbone.device, case.run) for case in cases] for _ in range(repeats)]
+    turns = [[seconds(device, case.run) for case in cases] for _ in range(repeats)]
     times = [Measurement(own) for own in zip(*turns, strict=True)]
     per_nfe = [time.scaled(1e3 / case.nfe) for case, time in zip(cases, times, strict=True)]
     return [
@@ -182,11 +182,11 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
         named = {f"equal NFE: B = {batch}": even, f"NFE spread 4x: B = {batch}": spread}
         stepped = partial(stepped_case, backbone, prompts=several, batch=batch, num_masks=masks)
         cases = [stepped(name, steps=steps) for name, steps in named.items()]
-        rows += side_by_side(backbone, options.shape, cases, repeats=options.repeats)
+        rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
     if "cache" in options.cases:
         cases = [together(f"exact: B = {batch}", k=1)]
         cases += [together(f"{name} cache: B = {batch}", k=1, cache=name) for name in options.cache]
-        rows += side_by_side(backbone, options.shape, cases, repeats=options.repeats)
+        rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
     if options.official:
         model = PlainModel(options.shape, options.device, options.dtype)
         run = partial(beside, options.official, model, backbone, prompt, repeats=options.repeats)

@@ -58,13 +58,18 @@ def random_network(shape: Shape, device: str, dtype: torch.dtype) -> LlamaForCau
 
 def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBackbone:
     """A backbone of this shape whose weights are small random numbers."""
+    return backbone_of(random_network(shape, device, dtype), shape, torch.device(device))
+
+
+def backbone_of(network: LlamaForCausalLM, shape: Shape, device: torch.device) -> PackedBackbone:
+    """A backbone over a network of this shape, whose last two ids are the special tokens."""
     return PackedBackbone(
-        random_network(shape, device, dtype),
+        network,
         family="random",
         tokens=SpecialTokens(mask_token_id=shape.vocab - 1, end_token_ids=(shape.vocab - 2,), bos_token_id=None),
         tokenizer=None,
         shift=False,
         float32_rope=True,
-        device=torch.device(device),
+        device=device,
         description={"family": "random", "shape": str(shape)},
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, kernel, memory, scaling, timing
+from benchmarks import cpu, engine, kernel, memory, price, scaling, timing
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.report import Measurement, Report
@@ -50,6 +50,27 @@ def test_the_kernel_script_lays_out_all_tokens(tmp_path):
     assert [(row["tokens T"], row["canvases B"]) for row in report["rows"]] == [(64, 2), (150, 4)]
     assert kernel.canvases(150, 40) == [38, 38, 37, 37]
     assert report["machine"]["torch"] == torch.__version__
+
+
+def test_the_price_script_times_both_and_counts_what_differs(tmp_path, monkeypatch):
+    sizes = ["--prompts", "5", "20", "--masks", "8", "--passes", "4"]
+    report = run_script(price, tmp_path, "--rows", "1", "3", "--in-flight", "6", "--repeats", "2", *sizes)
+    timed, compared = report["rows"][:4], report["rows"][4:]
+    assert [(row["rows at a time"], row["case"], row["NFE"]) for row in timed] == [
+        *((1, name, 4) for name in ("kept", "given up")),
+        *((3, name, 12) for name in ("kept", "given up")),
+    ]
+    assert [(row["case"], row["of"]) for row in compared] == [("kept", 6), ("given up", 6)]
+    assert compared[0]["rows with other tokens"] == compared[0]["rows with other entropies"] == 0
+
+
+def test_the_price_scripts_two_backbones_share_weights_and_differ_in_their_products(monkeypatch):
+    made = price.both(TINY, CPU, torch.float32)
+    kept, free = made["kept"], made["given up"]
+    assert kept._lm_head is free._lm_head and kept._products.minimum_rows == 64
+    assert free._products == price.FREE and free._products.padded(1) == 1
+    counts = price.bought("free", free, [[1, 2, 3]], 1, 3)
+    assert counts["of"] == 2 and len(counts["s per run"].values) == 3
 
 
 @pytest.mark.skipif(not os.access(memory.CLEAR_REFS, os.W_OK), reason="the high-water mark cannot be reset here")
