@@ -46,6 +46,7 @@ def _is_plain(layer: Any) -> bool:
         all(type(part) is nn.Linear for part in (*inputs, *others))
         and all(part.bias is None for part in others)
         and len({part.bias is None for part in inputs}) == 1
+        and attention.head_dim >= 16  # the least that a matrix unit takes
         and attention.head_dim & (attention.head_dim - 1) == 0
     )
 

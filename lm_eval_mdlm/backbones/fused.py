@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from .attention import attend_varlen
+from .attention_kernel import attend
 from .invariance import MatrixProducts
 from .kernels import add_and_norm, gated_silu, rotate
 from .layout import Layout
@@ -98,8 +98,11 @@ class FusedLayers:
         heads = qkv.view(len(qkv), -1, self._head_width)
         query, key, value = torch.split(heads, [self._heads, self._kv_heads, self._kv_heads], dim=1)
         scale = self._head_width**-0.5
-        canvases = (layout.starts, layout.longest, layout.memory)
-        return attend_varlen(index, query, key, value, *canvases, scale=scale).flatten(1)
+        key_starts = layout.starts
+        if layout.memory is not None:
+            key, value = layout.memory.memory.write(index, layout.memory.places, key, value)
+            key_starts = layout.memory.starts
+        return attend(query, key, value, layout.starts, key_starts, layout.longest, scale=scale).flatten(1)
 
 
 def _side_by_side(modules: Any, name: str) -> Tensor:

@@ -1,7 +1,7 @@
 """Fused layers against transformers' own, over whole canvases and over parts of them.
 
-On a GPU in bfloat16 with the real attention kernel: fused layers may be as far from float32 as transformers' own layers
-in bfloat16 are. In Triton's interpreter (see test_kernels.py) in float32, with a stand-in for the attention kernel.
+On a GPU in bfloat16: fused layers may be as far from float32 as transformers' own layers in bfloat16 are. In Triton's
+interpreter (see test_kernels.py) in float32, with a stand-in for the attention kernel.
 """
 
 import copy
@@ -40,15 +40,17 @@ def trio(request, tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(packed, "body_of", TransformersLayers)
             return exact, load_backbone(checkpoint, device=DEVICE), fused
-    from lm_eval_mdlm.backbones import attention
-    from lm_eval_mdlm.backbones.fused import FusedLayers
+    from lm_eval_mdlm.backbones import fused as module
     from tests.backbones.test_recorded_passes import varlen
 
-    monkeypatch.setattr(attention, "varlen_attn", varlen)
+    def attend(query, key, value, starts, key_starts, longest, *, scale):
+        return varlen(query, key, value, starts, key_starts, longest, len(key), scale=scale)
+
+    monkeypatch.setattr(module, "attend", attend)  # the kernel has tests of its own, and takes minutes here
     fused = copy.deepcopy(exact)
     network = SimpleNamespace(model=fused._body._body, config=fused._body._body.config, dtype=fused.dtype)
     assert fusable(network)
-    fused._body = FusedLayers(network, fused._body._table, fused._products)
+    fused._body = module.FusedLayers(network, fused._body._table, fused._products)
     return exact, exact, fused
 
 
