@@ -131,14 +131,18 @@ def test_a_case_twice_as_fast_per_pass_has_twice_the_throughput(backbone, monkey
     assert [line["times throughput of the first"].median for line in lines] == [1.0, 2.0]
 
 
-def test_the_slower_of_arithmetic_and_memory_is_the_roofline(backbone):
+def test_a_pass_is_held_against_its_arithmetic_and_bytes_stand_beside_it(backbone):
     one = kernel.random_pass(backbone, [70, 70], wanted=0.5)
     flops, moved = pass_flops(TINY, [70, 70], 70), pass_bytes(TINY, [70, 70], 70, width=4)
-    fast = {"peak": flops / 1e-9, "bandwidth": moved / 3e-9}
-    line = kernel.measure(backbone, TINY, one, **fast, repeats=1)
-    assert line["limit"] == "bytes" and line["roofline, ms"] == pytest.approx(3e-6)
-    line = kernel.measure(backbone, TINY, one, peak=flops / 5.0, bandwidth=moved, repeats=1)
-    assert line["limit"] == "FLOPs" and line["roofline, ms"] == pytest.approx(5e3)
+    line = kernel.measure(backbone, TINY, one, peak=flops / 5.0, bandwidth=moved / 7.0, repeats=1)
+    assert line["FLOP limit, ms"] == pytest.approx(5e3) and line["bytes at a copy's rate, ms"] == pytest.approx(7e3)
+    assert line["time over FLOP limit"] == pytest.approx(line["ms"].median / 5e3)
+
+
+def test_the_official_loop_is_timed_beside_a_backbone_of_its_own_precision():
+    own = random_backbone(TINY, "cpu", torch.bfloat16, float32_rope=False)
+    assert own._body._table.up_to(8)[0].dtype == torch.bfloat16
+    assert random_backbone(TINY, "cpu", torch.bfloat16)._body._table.up_to(8)[0].dtype == torch.float32
 
 
 def test_identical_runs_have_no_differences_and_rows_end_at_different_passes(backbone):
