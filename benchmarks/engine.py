@@ -8,11 +8,12 @@ short    the same with a region of 64
 batch    B rows at a time, prompts of 80 to 300 tokens
 spread   rows that need 1, 2, 3 or 4 times as many passes, against rows of equal need at the same total NFE
 cache    `batch` at one token a pass, exact and with the caches named by --cache
+sampled  `batch` at temperature 0 and 0.7
 
-In `batch`, `spread` and `cache` only the last `--masks` tokens of the region are masked, so that large networks end
-soon; the rest is prompt, and a pass costs what it costs at the full region. `spread` fills them as one block, the
-others in blocks of `--block-length`. TFLOP/s counts the operations that the passes need (`benchmarks.flops`). `outside`
-is what a run takes beyond the same passes run bare (`benchmarks.replay`).
+In all but `alone` and `short` only the last `--masks` tokens of the region are masked, so that large networks end soon;
+the rest is prompt, and a pass costs what it costs at the full region. `spread` fills them as one block, the others in
+blocks of `--block-length`. TFLOP/s counts the operations that the passes need (`benchmarks.flops`). `outside` is what a
+run takes beyond the same passes run bare (`benchmarks.replay`).
 """
 
 import argparse
@@ -136,11 +137,11 @@ def measure(backbone: Backbone, shape: Shape, case: Case, *, peak: float, repeat
     }
 
 
-def side_by_side(backbone: Backbone, shape: Shape, cases: Sequence[Case], *, repeats: int) -> list[dict[str, Value]]:
+def side_by_side(device: torch.device, shape: Shape, cases: Sequence[Case], *, repeats: int) -> list[dict[str, Value]]:
     """One line per case and its throughput over that of the first; turn by turn, so that a drift meets all."""
     for case in cases:
         case.run()
-    turns = [[seconds(backbone.device, case.run) for case in cases] for _ in range(repeats)]
+    turns = [[seconds(device, case.run) for case in cases] for _ in range(repeats)]
     times = [Measurement(own) for own in zip(*turns, strict=True)]
     per_nfe = [time.scaled(1e3 / case.nfe) for case, time in zip(cases, times, strict=True)]
     return [
@@ -182,14 +183,20 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
         named = {f"equal NFE: B = {batch}": even, f"NFE spread 4x: B = {batch}": spread}
         stepped = partial(stepped_case, backbone, prompts=several, batch=batch, num_masks=masks)
         cases = [stepped(name, steps=steps) for name, steps in named.items()]
-        rows += side_by_side(backbone, options.shape, cases, repeats=options.repeats)
+        rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
     if "cache" in options.cases:
         cases = [together(f"exact: B = {batch}", k=1)]
         cases += [together(f"{name} cache: B = {batch}", k=1, cache=name) for name in options.cache]
-        rows += side_by_side(backbone, options.shape, cases, repeats=options.repeats)
+        rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
+    if "sampled" in options.cases:
+        k = -(-masks // options.passes)
+        cases = [together(f"temperature {t}: B = {batch}", k=k, temperature=t) for t in (0.0, 0.7)]
+        rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
     if options.official:
         model = PlainModel(options.shape, options.device, options.dtype)
-        run = partial(beside, options.official, model, backbone, prompt, repeats=options.repeats)
+        # Transformers' own network rotates in the dtype of the weights, so that ours must do so beside it.
+        own = random_backbone(options.shape, str(options.device), options.dtype, float32_rope=False)
+        run = partial(beside, options.official, model, own, prompt, repeats=options.repeats)
         rows += [
             run(num_masks=masks, block_length=min(block, masks)) for masks in (options.region // 4, options.region)
         ]
@@ -199,7 +206,7 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the cases and write the report."""
     made = parser(__doc__)
-    known = ("alone", "short", "batch", "spread", "cache")
+    known = ("alone", "short", "batch", "spread", "cache", "sampled")
     made.add_argument("--cases", nargs="*", choices=known, default=known[:4])
     made.add_argument("--region", type=int, default=256, help="tokens of a region; `short` has a quarter")
     made.add_argument("--prompt", type=int, default=144, help="tokens of the prompt of a row alone")

@@ -1,6 +1,7 @@
 """Whether a row's result depends on its company: the same rows at several batch sizes, orders, with and without refill.
 
     python -m benchmarks.identity --rows 256 --batch-sizes 1 7 32
+    python -m benchmarks.identity --kinds exact sampled dual prefix --batch-sizes 1 --tokens 16384 --orders 5
 
 Rows have prompts of different lengths and regions with an answer block. They are decoded by MED, and half of them end
 early, with thresholds taken from the network's own entropies, so that one flipped bit can change what is committed,
@@ -31,17 +32,32 @@ from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "exact": {},
+    "sampled": {"temperature": 0.7},
+    "dual": {"cache": "dual"},
+    "prefix": {"cache": "prefix"},
+}
+"""Kinds of decoding, as options beside those that all rows have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Company:
     """Which rows meet in a pass."""
 
-    batch_size: int
+    batch_size: int | None
+    """Rows at a time; None for as many as `max_tokens` allows."""
     shuffled: bool
-    refill: bool
+    refill: bool = True
+    order: int = 1
+    """Which of the shuffled orders."""
+    max_tokens: int | None = None
+    """Of a pass."""
 
     def __str__(self) -> str:
-        order = "shuffled" if self.shuffled else "as given"
-        return f"batch {self.batch_size}, {order}, refill {'on' if self.refill else 'off'}"
+        order = f"shuffled {self.order}" if self.shuffled else "as given"
+        size = f"{self.max_tokens} tokens" if self.batch_size is None else f"batch {self.batch_size}"
+        return f"{size}, {order}, refill {'on' if self.refill else 'off'}"
 
 
 @dataclass(frozen=True)
@@ -71,20 +87,22 @@ class Differences:
         )
 
 
-def companies(batch_sizes: Sequence[int]) -> Iterator[Company]:
-    """Every combination; a batch of one has nothing to refill."""
+def companies(batch_sizes: Sequence[int], max_tokens: int | None = None, orders: int = 0) -> Iterator[Company]:
+    """Every combination, and passes of `max_tokens` in so many orders; a batch of one has nothing to refill."""
     for batch_size in batch_sizes:
         for shuffled in (False, True):
             for refill in (True, False) if batch_size > 1 else (True,):
                 yield Company(batch_size=batch_size, shuffled=shuffled, refill=refill)
+    for order in range(orders):
+        yield Company(batch_size=None, shuffled=order > 0, order=order, max_tokens=max_tokens)
 
 
 def decoded(backbone: Backbone, plans: Sequence[RowPlan], company: Company) -> list[Generation]:
     """Records in the order of the plans, whatever order they were decoded in."""
     queue = list(enumerate(plans))
     if company.shuffled:
-        random.Random(1).shuffle(queue)
-    budget = Budget(max_rows=company.batch_size, refill=company.refill)
+        random.Random(company.order).shuffle(queue)
+    budget = Budget(max_rows=company.batch_size, max_tokens=company.max_tokens, refill=company.refill)
     done = dict(decode(Readout(backbone), queue, budget))
     synchronize(backbone.device)
     return [done[i].generation(record_steps=False) for i in range(len(plans))]
@@ -103,11 +121,13 @@ def median_entropy(backbone: Backbone, prompts: Sequence[Sequence[int]], num_mas
     return float(torch.cat(found).median())
 
 
-def make_plans(backbone: Backbone, prompts: Sequence[Sequence[int]], reasoning: int, answer: int) -> list[RowPlan]:
-    """MED on every row, with an early exit on every other one."""
+def make_plans(
+    backbone: Backbone, prompts: Sequence[Sequence[int]], reasoning: int, answer: int, **more: Any
+) -> list[RowPlan]:
+    """MED on every row, with an early exit on every other one; `more` are further decoding options of all."""
     threshold = median_entropy(backbone, prompts[:8], reasoning + answer)
     options: dict[str, Any] = {"sampler": "med", "entropy_threshold": threshold, "k_max": 4, "block_length": 6}
-    options["template"] = [{"reasoning": reasoning}, {"answer": answer}]
+    options |= {"template": [{"reasoning": reasoning}, {"answer": answer}], **more}
     # Half of the answer's entropy is left when about half of the answer has been committed.
     exiting = options | {"exit_threshold": threshold * answer / 2, "block_length": reasoning + answer}
     configs = [DecodingConfig.from_options(own) for own in (options, exiting)]
@@ -115,11 +135,11 @@ def make_plans(backbone: Backbone, prompts: Sequence[Sequence[int]], reasoning: 
 
 
 def compare(
-    backbone: Backbone, plans: Sequence[RowPlan], batch_sizes: Sequence[int]
+    backbone: Backbone, plans: Sequence[RowPlan], batch_sizes: Sequence[int], **passes: Any
 ) -> Iterator[tuple[Company, list[Generation], Differences]]:
-    """Every run with its differences from the first one."""
+    """Every run with its differences from the first one; `passes` are further arguments of `companies`."""
     first: list[Generation] | None = None
-    for company in companies(batch_sizes):
+    for company in companies(batch_sizes, **passes):
         records = decoded(backbone, plans, company)
         first = first or records
         yield company, records, Differences.between(first, records)
@@ -135,16 +155,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--prompts", type=int, nargs=2, default=[20, 300], help="shortest and longest prompt")
     made.add_argument("--reasoning", type=int, default=6, help="masks of the region's first segment")
     made.add_argument("--answer", type=int, default=3, help="masks of its answer")
+    made.add_argument("--kinds", nargs="+", choices=KINDS, default=["exact"], help="of decoding")
+    made.add_argument("--tokens", type=int, default=16384, help="of a pass in the runs that --orders adds")
+    made.add_argument("--orders", type=int, default=0, help="runs in passes of --tokens, each in another order")
     options = parsed(made, argv)
     backbone = random_backbone(options.shape, str(options.device), options.dtype)
     prompts = random_prompts(spread_lengths(options.prompts, options.rows), backbone.vocab_size)
-    plans = make_plans(backbone, prompts, options.reasoning, options.answer)
     rows: list[dict[str, Value]] = []
     differed = False
-    for company, records, differences in compare(backbone, plans, options.batch_sizes):
+    passes = {"max_tokens": options.tokens, "orders": options.orders}
+    runs = (
+        (kind, *run)
+        for kind in options.kinds
+        for run in compare(
+            backbone,
+            make_plans(backbone, prompts, options.reasoning, options.answer, **KINDS[kind]),
+            options.batch_sizes,
+            **passes,
+        )
+    )
+    for kind, company, records, differences in runs:
         differed |= differences.any
         nfe = [record.nfe for record in records]
-        line: dict[str, Value] = {"run": str(company), "rows": len(records), "NFE": sum(nfe)}
+        line: dict[str, Value] = {"kind": kind, "run": str(company), "rows": len(records), "NFE": sum(nfe)}
         line |= {"NFE of a row": f"{min(nfe)} to {max(nfe)}", "early exits": sum(r.early_exit for r in records)}
         line |= {"differing tokens": differences.tokens, "differing NFE": differences.nfe}
         line |= {"differing exits": differences.exits, "differing answer entropies": differences.answer_entropies}

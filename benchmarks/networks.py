@@ -56,15 +56,23 @@ def random_network(shape: Shape, device: str, dtype: torch.dtype) -> LlamaForCau
             torch.set_default_dtype(default)
 
 
-def random_backbone(shape: Shape, device: str, dtype: torch.dtype) -> PackedBackbone:
+def random_backbone(shape: Shape, device: str, dtype: torch.dtype, *, float32_rope: bool = True) -> PackedBackbone:
     """A backbone of this shape whose weights are small random numbers."""
+    network = random_network(shape, device, dtype)
+    return backbone_of(network, shape, torch.device(device), float32_rope=float32_rope)
+
+
+def backbone_of(
+    network: LlamaForCausalLM, shape: Shape, device: torch.device, *, float32_rope: bool = True
+) -> PackedBackbone:
+    """A backbone over a network of this shape, whose last two ids are the special tokens."""
     return PackedBackbone(
-        random_network(shape, device, dtype),
+        network,
         family="random",
         tokens=SpecialTokens(mask_token_id=shape.vocab - 1, end_token_ids=(shape.vocab - 2,), bos_token_id=None),
         tokenizer=None,
         shift=False,
-        float32_rope=True,
-        device=torch.device(device),
+        float32_rope=float32_rope,
+        device=device,
         description={"family": "random", "shape": str(shape)},
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, kernel, memory, scaling, timing
+from benchmarks import cpu, engine, identity, kernel, memory, price, scaling, shortage, timing
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
+from benchmarks.replay import random_prompts
 from benchmarks.report import Measurement, Report
 from lm_eval_mdlm import UsageError
 
@@ -45,11 +46,65 @@ def test_the_engine_script_takes_the_passes_that_its_cases_must_need(tmp_path):
     assert by_name["alone"]["TFLOP/s"]["median"] * took * 1e12 == pytest.approx(operations)
 
 
+def test_the_engine_script_times_sampling_beside_the_surest_tokens(tmp_path):
+    sizes = ["--region", "8", "--prompts", "5", "20", "--masks", "8", "--batch", "2", "--passes", "2"]
+    report = run_script(engine, tmp_path, "--cases", "sampled", "--repeats", "1", *sizes)
+    assert [(row["case"], row["NFE"]) for row in report["rows"]] == [
+        ("temperature 0.0: B = 2", 4),
+        ("temperature 0.7: B = 2", 4),
+    ]
+
+
 def test_the_kernel_script_lays_out_all_tokens(tmp_path):
     report = run_script(kernel, tmp_path, "--tokens", "64", "150", "--canvas", "40", "--repeats", "1")
     assert [(row["tokens T"], row["canvases B"]) for row in report["rows"]] == [(64, 2), (150, 4)]
     assert kernel.canvases(150, 40) == [38, 38, 37, 37]
     assert report["machine"]["torch"] == torch.__version__
+
+
+def test_the_price_script_times_both_and_counts_what_differs(tmp_path, monkeypatch):
+    sizes = ["--prompts", "5", "20", "--masks", "8", "--passes", "4"]
+    report = run_script(price, tmp_path, "--rows", "1", "3", "--in-flight", "6", "--repeats", "2", *sizes)
+    timed, compared = report["rows"][:4], report["rows"][4:]
+    assert [(row["rows at a time"], row["case"], row["NFE"]) for row in timed] == [
+        *((1, name, 4) for name in ("kept", "given up")),
+        *((3, name, 12) for name in ("kept", "given up")),
+    ]
+    assert [(row["case"], row["of"]) for row in compared] == [("kept", 6), ("given up", 6)]
+    assert compared[0]["rows with other tokens"] == compared[0]["rows with other entropies"] == 0
+
+
+def test_the_price_scripts_two_backbones_share_weights_and_differ_in_their_products(monkeypatch):
+    made = price.both(TINY, CPU, torch.float32)
+    kept, free = made["kept"], made["given up"]
+    assert kept._lm_head is free._lm_head and kept._products.minimum_rows == 64
+    assert free._products == price.FREE and free._products.padded(1) == 1
+    counts = price.bought("free", free, [[1, 2, 3]], 1, 3)
+    assert counts["of"] == 2 and len(counts["s per run"].values) == 3
+
+
+def test_the_shortage_script_reads_off_what_a_run_gave_up_and_whether_it_changed_anything(monkeypatch):
+    backbone = price.both(TINY, CPU, torch.float32)["kept"]
+    plans = identity.make_plans(backbone, random_prompts([5, 9, 30], TINY.vocab), reasoning=6, answer=3)
+    reference = identity.decoded(backbone, plans, identity.Company(batch_size=3, shuffled=False))
+    states, failures = backbone.states, []
+
+    def limited(token_ids, lengths, wanted):
+        if len(token_ids) > limit:
+            failures.append(len(token_ids))
+            raise torch.OutOfMemoryError("no room")
+        return states(token_ids, lengths, wanted)
+
+    monkeypatch.setattr(backbone, "states", limited)
+    limit = 50
+    line = shortage.squeezed(backbone, plans, 3, reference)
+    assert failures and line["budget halved"] == len(failures) and not line["refused"] and line["differing"] is False
+    assert shortage.squeezed(backbone, plans, 3, reference[::-1])["differing"] is True
+    limit = 20
+    line = shortage.squeezed(backbone, plans, 3, reference)
+    assert line["refused"] and line["differing"] is None and "even alone" in line["last message"]
+    with pytest.raises(UsageError, match="must be a GPU"):
+        shortage.main(["--device", "cpu", "--shape", "tiny"])
 
 
 @pytest.mark.skipif(not os.access(memory.CLEAR_REFS, os.W_OK), reason="the high-water mark cannot be reset here")

@@ -127,18 +127,22 @@ def test_a_case_twice_as_fast_per_pass_has_twice_the_throughput(backbone, monkey
     fast = engine.even_case(backbone, "fast", [[1]], batch=1, num_masks=4, block_length=4, k=2)
     times = {slow.run: 8.0, fast.run: 2.0}  # for 4 passes and for 2
     monkeypatch.setattr(engine, "seconds", lambda device, action: times[action])
-    lines = engine.side_by_side(backbone, TINY, [slow, fast], repeats=1)
+    lines = engine.side_by_side(backbone.device, TINY, [slow, fast], repeats=1)
     assert [line["times throughput of the first"].median for line in lines] == [1.0, 2.0]
 
 
-def test_the_slower_of_arithmetic_and_memory_is_the_roofline(backbone):
+def test_a_pass_is_held_against_its_arithmetic_and_bytes_stand_beside_it(backbone):
     one = kernel.random_pass(backbone, [70, 70], wanted=0.5)
     flops, moved = pass_flops(TINY, [70, 70], 70), pass_bytes(TINY, [70, 70], 70, width=4)
-    fast = {"peak": flops / 1e-9, "bandwidth": moved / 3e-9}
-    line = kernel.measure(backbone, TINY, one, **fast, repeats=1)
-    assert line["limit"] == "bytes" and line["roofline, ms"] == pytest.approx(3e-6)
-    line = kernel.measure(backbone, TINY, one, peak=flops / 5.0, bandwidth=moved, repeats=1)
-    assert line["limit"] == "FLOPs" and line["roofline, ms"] == pytest.approx(5e3)
+    line = kernel.measure(backbone, TINY, one, peak=flops / 5.0, bandwidth=moved / 7.0, repeats=1)
+    assert line["FLOP limit, ms"] == pytest.approx(5e3) and line["bytes at a copy's rate, ms"] == pytest.approx(7e3)
+    assert line["time over FLOP limit"] == pytest.approx(line["ms"].median / 5e3)
+
+
+def test_the_official_loop_is_timed_beside_a_backbone_of_its_own_precision():
+    own = random_backbone(TINY, "cpu", torch.bfloat16, float32_rope=False)
+    assert own._body._table.up_to(8)[0].dtype == torch.bfloat16
+    assert random_backbone(TINY, "cpu", torch.bfloat16)._body._table.up_to(8)[0].dtype == torch.float32
 
 
 def test_identical_runs_have_no_differences_and_rows_end_at_different_passes(backbone):
@@ -162,6 +166,20 @@ def test_every_company_decodes_other_rows_together(backbone):
         seen.append(tuple(one.lengths for one in passes))
         assert max(map(len, seen[-1])) == company.batch_size
     assert len(set(seen)) == len(seen) == 6
+
+
+def test_passes_by_tokens_come_in_as_many_orders_as_asked_for(backbone):
+    prompts = random_prompts([5, 20, 9, 33, 14, 27, 8, 30], TINY.vocab)
+    plans = identity.make_plans(backbone, prompts, reasoning=6, answer=3, temperature=0.7, cache="dual")
+    assert all(plan.temperature == 0.7 and plan.cache is not None for plan in plans)
+    companies = list(identity.companies([1], max_tokens=100, orders=3))
+    assert [str(company) for company in companies[-3:]] == [
+        "100 tokens, as given, refill on",
+        "100 tokens, shuffled 1, refill on",
+        "100 tokens, shuffled 2, refill on",
+    ]
+    runs = list(identity.compare(backbone, plans, [1], max_tokens=100, orders=3))
+    assert len(runs) == 5 and not any(differences.any for *_, differences in runs)
 
 
 class Sociable(PackedBackbone):

@@ -29,7 +29,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers
     "errors": set(),
-    "decoding": {"torch", "jaxtyping", "triton"},
+    "decoding": {"torch", "jaxtyping", "numpy", "triton"},
     "canvas": set(),
     "backbones": {"torch", "jaxtyping", "transformers", "triton"},
     "engine": {"torch", "jaxtyping", "numpy"},

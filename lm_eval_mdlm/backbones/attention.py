@@ -77,30 +77,15 @@ def packed_varlen(
 ) -> tuple[Float[Tensor, "1 T Hq D"], None]:
     """Attention inside each canvas, by one variable-length kernel."""
     q, k, v = _by_token(query.to(value.dtype), key.to(value.dtype), value)
-    layer = 0 if memory is None else int(module.layer_idx)  # type: ignore[arg-type]
-    return attend_varlen(layer, q, k, v, canvas_starts, longest_canvas, memory, scale=scaling)[None], None
-
-
-def attend_varlen(
-    layer: int,
-    query: Float[Tensor, "T Hq D"],
-    key: Float[Tensor, "T Hkv D"],
-    value: Float[Tensor, "T Hkv D"],
-    starts: Int[Tensor, " boundaries"],
-    longest: int,
-    memory: MemoryLayout | None,
-    *,
-    scale: float | None,
-) -> Float[Tensor, "T Hq D"]:
-    """Attention inside each canvas; tokens are laid out canvas by canvas, and `starts` has where each begins."""
     # Newer versions of torch have to be told of grouped heads; older ones see them from the shapes.
-    grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and query.shape[1] != key.shape[1] else {}
-    key_starts, longest_key = starts, longest
+    grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and q.shape[1] != k.shape[1] else {}
+    key_starts, longest_key = canvas_starts, longest_canvas
     if memory is not None:
-        key, value = memory.memory.write(layer, memory.places, key, value)
+        k, v = memory.memory.write(int(module.layer_idx), memory.places, k, v)  # type: ignore[arg-type]
         key_starts, longest_key = memory.starts, memory.longest
-    mixed: Any = varlen_attn(query, key, value, starts, key_starts, longest, longest_key, scale=scale, **grouped)
-    return mixed  # type: ignore[no-any-return]
+    longest = (longest_canvas, longest_key)
+    mixed: Any = varlen_attn(q, k, v, canvas_starts, key_starts, *longest, scale=scaling, **grouped)
+    return mixed[None], None
 
 
 def _by_token(*parts: Float[Tensor, "1 _ T D"]) -> list[Float[Tensor, "T _ D"]]:

@@ -103,6 +103,13 @@ class Backbone(abc.ABC):
         """A slot for keys and values of a canvas, given back when nothing refers to it any more."""
         raise NotImplementedError
 
+    def give_up(self) -> bool:
+        """Free all memory that only saves time, such as recordings and unused slots; whether there was any.
+
+        Called when memory has run out; results do not change.
+        """
+        return False
+
     def partial_states(self, parts: Sequence[CanvasPart]) -> Float[Tensor, "R D"]:
         """One forward pass over parts of canvases: states of the wanted tokens, part by part.
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .attention import VARLEN
+from .fusable import fusable
 from .invariance import MatrixProducts
 from .layers import TransformersLayers
 from .layout import Layout
@@ -16,6 +17,8 @@ from .rotary import RotaryTable
 
 
 logger = logging.getLogger(__name__)
+TRIAL_TOKENS = 64
+"""Of the pass in which kernels are built; as many as every pass has at least."""
 
 
 @runtime_checkable
@@ -33,21 +36,49 @@ class Body(Protocol):
         """Normed states of all tokens; inputs may be on the host. To be read before the next call."""
         ...
 
+    def give_up(self) -> bool:
+        """Free memory that only saves time; whether there was any."""
+        ...
+
 
 def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     """Fused kernels and recorded passes where device, dtype and layers allow it, else the layers as they are."""
     if network.config._attn_implementation != VARLEN or is_spread(network, table.device):
         return TransformersLayers(network, table, products)
-    if importlib.util.find_spec("triton") is None:
-        logger.warning("Triton is not installed, so that layers run unfused, and more slowly.")
-        return TransformersLayers(network, table, products)
-    from .fused import FusedLayers, fusable  # their kernels need Triton, which only builds for GPUs bring along
-    from .graphs import GraphedLayers
-
     if not fusable(network):
         logger.warning("Layers of %s have no fused form and run as they are.", type(network).__name__)
         return TransformersLayers(network, table, products)
-    return GraphedLayers(FusedLayers(network, table, products), table.device)
+    fused = _fused(network, table, products)
+    if fused is None:
+        return TransformersLayers(network, table, products)
+    from .graphs import GraphedLayers
+
+    return GraphedLayers(fused, table.device)
+
+
+def _fused(network: Any, table: RotaryTable, products: MatrixProducts) -> Any:
+    """Fused layers that have run one pass, so that every kernel is built; None, and a line, where that fails."""
+    if importlib.util.find_spec("triton") is None:
+        logger.warning("Triton is not installed, so that layers run unfused, and more slowly.")
+        return None
+    try:
+        from .fused import FusedLayers  # its kernels need Triton, which only builds for GPUs bring along
+
+        fused = FusedLayers(network, table, products)
+        fused(torch.zeros(TRIAL_TOKENS, dtype=torch.long), Layout.of([TRIAL_TOKENS], TRIAL_TOKENS))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        logger.warning(
+            "Triton cannot run its kernels here (%s), so that layers run unfused, and more slowly.", in_one_line(error)
+        )
+        return None
+    return fused
+
+
+def in_one_line(error: Exception) -> str:
+    """Kind and text of an error, for a message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def is_spread(network: Any, device: torch.device) -> bool:

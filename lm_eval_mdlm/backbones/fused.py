@@ -7,18 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
-from .attention import attend_varlen
+from .attention_kernel import attend
 from .invariance import MatrixProducts
 from .kernels import add_and_norm, gated_silu, rotate
 from .layout import Layout
 from .rotary import RotaryTable
-
-
-NORMS = (LlamaRMSNorm, Qwen2RMSNorm)
-"""Norms of which it is known that they are `weight * x / rms(x)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +49,7 @@ class FusedLayers:
     name = "fused layers"
 
     def __init__(self, network: Any, table: RotaryTable, products: MatrixProducts) -> None:
-        """Take over the layers of `network` (see `fusable`); their modules keep working, on the same memory."""
+        """Take over the layers of `network` (see `fusable.py`); their modules keep working, on the same memory."""
         config, body = network.config, network.model
         self._embedding, self._final_norm = body.embed_tokens.weight, body.norm.weight
         self._eps, self._table, self._products = config.rms_norm_eps, table, products
@@ -87,6 +81,10 @@ class FusedLayers:
         """Tokens of the pass that has room for `num_tokens`: as many."""
         return num_tokens
 
+    def give_up(self) -> bool:
+        """Nothing is kept between passes."""
+        return False
+
     def table_up_to(self, longest: int) -> tuple[Float[Tensor, "P D"], Float[Tensor, "P D"]]:
         """Cosines and sines of at least `longest` positions."""
         return self._table.up_to(longest)
@@ -100,25 +98,11 @@ class FusedLayers:
         heads = qkv.view(len(qkv), -1, self._head_width)
         query, key, value = torch.split(heads, [self._heads, self._kv_heads, self._kv_heads], dim=1)
         scale = self._head_width**-0.5
-        canvases = (layout.starts, layout.longest, layout.memory)
-        return attend_varlen(index, query, key, value, *canvases, scale=scale).flatten(1)
-
-
-def fusable(network: Any) -> bool:
-    """Whether the layers compute what this module does: RMS norms, gated SiLU, no bias but on queries to values."""
-    return network.config.hidden_act in ("silu", "swish") and all(map(_is_plain, network.model.layers))
-
-
-def _is_plain(layer: Any) -> bool:
-    attention, mlp = layer.self_attn, getattr(layer, "mlp", None)
-    linears = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj")] + [attention.o_proj]
-    return (
-        all(isinstance(part, nn.Linear) and part.bias is None for part in linears)
-        and all(isinstance(getattr(attention, name, None), nn.Linear) for name in ("q_proj", "k_proj", "v_proj"))
-        and not hasattr(attention, "q_norm")
-        and all(isinstance(norm, NORMS) for norm in (layer.input_layernorm, layer.post_attention_layernorm))
-        and attention.head_dim & (attention.head_dim - 1) == 0
-    )
+        key_starts = layout.starts
+        if layout.memory is not None:
+            key, value = layout.memory.memory.write(index, layout.memory.places, key, value)
+            key_starts = layout.memory.starts
+        return attend(query, key, value, layout.starts, key_starts, layout.longest, scale=scale).flatten(1)
 
 
 def _side_by_side(modules: Any, name: str) -> Tensor:

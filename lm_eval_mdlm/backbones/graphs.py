@@ -1,5 +1,7 @@
 """Recorded passes: one CUDA graph launches a small pass, because its kernels end faster than they can be launched."""
 
+import functools
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +13,18 @@ from torch import Tensor
 
 from .layout import Layout
 from .memory import KeyValueMemory, MemoryLayout
+from .shortage import is_out_of_memory
 
 
+logger = logging.getLogger("lm_eval.mdlm")
 MOST_TOKENS = 2048
 """Longest pass that is recorded; the kernels of a longer one hide their launches."""
 TOKEN_STEP = 16
 """Recorded passes have a multiple of this many tokens."""
 MOST_GRAPHS = 128
-"""Recordings kept; the one unused for longest goes first. They share one pool of memory."""
+"""Recordings kept; the one unused for longest goes first. They share one pool of memory and one tensor of results."""
+REST = 256
+"""Passes that run unrecorded after a lack of memory, before recording is tried again."""
 
 
 Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
@@ -56,8 +62,8 @@ class PassShape:
     longest: int
     longest_canvas: int
     memory: KeyValueMemory | None
-    capacity: int
-    """Positions of the memory, which is another one after it has grown."""
+    version: int
+    """Of the memory, whose tensors are others after a change of its size."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ class CudaRecorder:
     pool: Any
     stream: torch.cuda.Stream
     """Of the device; the stream that torch would take may be another device's."""
+
+    @classmethod
+    def on(cls, device: torch.device) -> "CudaRecorder":
+        """One with a pool of its own."""
+        return cls(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
     def __call__(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """A function that launches the same again, and the tensor that it writes."""
@@ -82,45 +93,61 @@ class GraphedLayers:
 
     name = "fused layers, recorded passes"
 
-    def __init__(self, layers: RecordableLayers, device: torch.device, record: Recorder | None = None) -> None:
-        """Take over `layers`; `record` is how to record them, as CUDA graphs if left out."""
+    def __init__(
+        self, layers: RecordableLayers, device: torch.device, new_recorder: Callable[[], Recorder] | None = None
+    ) -> None:
+        """Take over `layers`; `new_recorder` gives a way to record them, as CUDA graphs if left out."""
         self._layers, self._device = layers, device
         self._on_device = torch.empty(0, device=device)
-        self._record_launches = record or CudaRecorder(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+        self._new_recorder = new_recorder or functools.partial(CudaRecorder.on, device)
+        self._record_launches = self._new_recorder()
         self._recordings: OrderedDict[PassShape, Recording] = OrderedDict()
+        self._states: Tensor | None = None
+        self._resting = 0
 
     def padded(self, num_tokens: int) -> int:
         """Tokens of the pass that has room for `num_tokens`."""
         rounded = -(-num_tokens // TOKEN_STEP) * TOKEN_STEP
         return rounded if rounded <= MOST_TOKENS else num_tokens
 
+    def give_up(self) -> bool:
+        """Free all recordings, and record nothing for a while; whether there was anything to free."""
+        had_any = bool(self._recordings) or self._states is not None
+        self._recordings.clear()
+        # Another pool: the old one's memory is given back once nothing can be recorded into it any more.
+        self._states, self._record_launches = None, self._new_recorder()
+        self._resting = REST
+        return had_any
+
     def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
         """Normed states of all tokens, to be read before the next call."""
         if len(token_ids) > MOST_TOKENS:
             return self._layers(token_ids, layout)
-        slots = 1 << (len(layout.lengths) - 1).bit_length()
-        memory = layout.memory
-        shape = PassShape(
-            num_tokens=len(token_ids),
-            slots=slots,
-            longest=_rounded(layout.longest),
-            longest_canvas=_rounded(layout.longest_canvas),
-            memory=None if memory is None else memory.memory,
-            capacity=0 if memory is None else memory.memory.capacity,
-        )
-        inputs = [token_ids, layout.position_ids, *_filled(layout.starts, slots)]
-        if memory is not None:
-            inputs += [memory.places, *_filled(memory.starts, slots)]
+        if self._resting:
+            self._resting -= 1
+            return self._layers(token_ids, layout)
         with torch.cuda.device_of(self._on_device):  # type: ignore[no-untyped-call]
-            recording = self._recording(shape)
-            recording.inputs.copy_(torch.cat(inputs), non_blocking=True)
-            recording.replay()
-        return recording.states
+            recording = self._recording_if_it_fits(_shape_of(token_ids, layout))
+            if recording is not None:
+                recording.inputs.copy_(torch.cat(_inputs(token_ids, layout)), non_blocking=True)
+                recording.replay()
+                return recording.states
+        self.give_up()  # the pass itself, which needs less, may still fit
+        logger.warning("no memory for recorded passes: the next %d run unrecorded; results do not change.", REST)
+        return self._layers(token_ids, layout)
+
+    def _recording_if_it_fits(self, shape: PassShape) -> Recording | None:
+        try:
+            return self._recording(shape)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
 
     def _recording(self, shape: PassShape) -> Recording:
         if shape not in self._recordings:
             for old in list(self._recordings):
-                if old.memory is not None and old.memory.capacity != old.capacity:
+                if old.memory is not None and old.memory.version != old.version:
                     del self._recordings[old]  # it reads a memory that has moved since
             while len(self._recordings) >= MOST_GRAPHS:
                 self._recordings.popitem(last=False)
@@ -134,7 +161,8 @@ class GraphedLayers:
         # All zeros is a pass whose canvases are empty.
         inputs = torch.zeros(sum(sizes), dtype=torch.long, device=self._device)
         if shape.memory is not None:
-            inputs[-tokens - boundaries : -boundaries] = shape.capacity - 1  # the position for padding: no canvas's own
+            padding = shape.memory.capacity - 1  # no canvas's own
+            inputs[-tokens - boundaries : -boundaries] = padding
 
         def run() -> Tensor:
             token_ids, position_ids, starts, *of_memory = torch.split(inputs, sizes)
@@ -146,11 +174,41 @@ class GraphedLayers:
                 position_ids=position_ids,
                 memory=None if shape.memory is None else _memory_layout(shape, *of_memory),
             )
-            return self._layers(token_ids, layout)
+            states = self._layers(token_ids, layout)
+            return self._shared(states).copy_(states)
 
         replay, states = self._record_launches(run)
         table = self._layers.table_up_to(shape.longest_canvas)
         return Recording(replay=replay, inputs=inputs, states=states, table=table)
+
+    def _shared(self, states: Float[Tensor, "T D"]) -> Float[Tensor, "T D"]:
+        """Where every recording leaves its result, so that none keeps one of its own."""
+        if self._states is None:
+            self._states = states.new_empty(MOST_TOKENS, states.shape[1])
+        return self._states[: len(states)]
+
+
+def _shape_of(token_ids: Int[Tensor, " T"], layout: Layout) -> PassShape:
+    memory = None if layout.memory is None else layout.memory.memory
+    return PassShape(
+        num_tokens=len(token_ids),
+        slots=_slots(layout),
+        longest=_rounded(layout.longest),
+        longest_canvas=_rounded(layout.longest_canvas),
+        memory=memory,
+        version=0 if memory is None else memory.version,
+    )
+
+
+def _inputs(token_ids: Int[Tensor, " T"], layout: Layout) -> list[Int[Tensor, " _"]]:
+    inputs = [token_ids, layout.position_ids, *_filled(layout.starts, _slots(layout))]
+    if layout.memory is not None:
+        inputs += [layout.memory.places, *_filled(layout.memory.starts, _slots(layout))]
+    return inputs
+
+
+def _slots(layout: Layout) -> int:
+    return 1 << (len(layout.lengths) - 1).bit_length()
 
 
 def _memory_layout(shape: PassShape, places: Int[Tensor, " T"], starts: Int[Tensor, " boundaries"]) -> MemoryLayout:

@@ -27,6 +27,10 @@ class TransformersLayers:
         """Tokens of the pass that has room for `num_tokens`: as many."""
         return num_tokens
 
+    def give_up(self) -> bool:
+        """Nothing is kept between passes."""
+        return False
+
     @torch.inference_mode()
     def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
         """Normed states of all tokens; inputs may be on the host."""

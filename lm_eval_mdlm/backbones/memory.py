@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .shortage import is_out_of_memory
+
 
 GROWTH = 1.5
-"""When the memory is too small, it becomes this much larger than needed."""
+"""When the memory is too small, it becomes this much larger than needed, where there is room for that."""
 
 
 def bytes_per_position(*, num_layers: int, num_heads: int, head_width: int, dtype: torch.dtype) -> int:
-    """Memory of one position at most, while its old copy is still there because it grows."""
-    return int(2 * num_layers * num_heads * head_width * dtype.itemsize * (1 + GROWTH))
+    """Memory of one position. What the memory holds beyond its slots is given up when it is needed for anything."""
+    return 2 * num_layers * num_heads * head_width * dtype.itemsize
 
 
 class Slot:
@@ -27,24 +29,32 @@ class Slot:
 
 
 class KeyValueMemory:
-    """One stretch of positions for each canvas, in every layer; the very last position is for padding."""
+    """One stretch of positions for each canvas, in every layer; the very last position is for padding.
+
+    Each layer has tensors of its own, so that the memory can change its size by little more than one layer's share.
+    """
 
     def __init__(
         self, *, num_layers: int, num_heads: int, head_width: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         """`num_heads` counts the heads of keys."""
-        self.keys = torch.zeros(num_layers, 1, num_heads, head_width, dtype=dtype, device=device)
-        """(layers, positions, heads, width), rotated already."""
-        self.values = torch.zeros_like(self.keys)
+        empty = torch.zeros(1, num_heads, head_width, dtype=dtype, device=device)
+        self._layers = [empty.clone() for _ in range(2 * num_layers)]
+        """(positions, heads, width) of each layer's keys, rotated already, and values in turn; after a change of size
+        that failed, some have more positions than `capacity`."""
+        self.capacity = 1
+        """Positions, the one for padding included."""
+        self.version = 0
+        """Changes whenever tensors move, so that what was recorded on them is known to be stale."""
+        self._growth = GROWTH
         self._taken: dict[int, int] = {}  # start -> stop
 
-    @property
-    def capacity(self) -> int:
-        """Positions, the one for padding included."""
-        return int(self.keys.shape[1])
-
     def reserve(self, length: int) -> Slot:
-        """A free stretch of `length` positions; what it holds is undefined until written."""
+        """A free stretch of `length` positions; what it holds is undefined until written.
+
+        Raises:
+            torch.OutOfMemoryError: If it does not fit; the memory is then as good as before.
+        """
         start = self._first_gap(length)
         if start + length >= self.capacity:
             self._grow(start + length + 1)
@@ -61,9 +71,32 @@ class KeyValueMemory:
         values: Float[Tensor, "T H D"],
     ) -> tuple[Float[Tensor, "P H D"], Float[Tensor, "P H D"]]:
         """Put down keys and values of recomputed tokens; returns those of all positions."""
-        self.keys[layer].index_copy_(0, places, keys)
-        self.values[layer].index_copy_(0, places, values)
-        return self.keys[layer], self.values[layer]
+        all_keys, all_values = self.of_layer(layer)
+        all_keys.index_copy_(0, places, keys)
+        all_values.index_copy_(0, places, values)
+        return all_keys, all_values
+
+    def of_layer(self, layer: int) -> tuple[Float[Tensor, "P H D"], Float[Tensor, "P H D"]]:
+        """Keys and values of all positions of one layer."""
+        return self._layers[2 * layer][: self.capacity], self._layers[2 * layer + 1][: self.capacity]
+
+    def trim(self) -> bool:
+        """Give back all positions behind the last slot, and grow by no more than needed from now on.
+
+        Returns:
+            Whether there were any; not so if there is no memory for the copy.
+        """
+        needed = 1 + max(self._taken.values(), default=0)
+        if all(len(tensor) <= needed for tensor in self._layers):
+            return False
+        self._growth = 1.0
+        try:
+            self._resize(needed)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
 
     def _first_gap(self, length: int) -> int:
         start = 0
@@ -74,11 +107,31 @@ class KeyValueMemory:
         return start
 
     def _grow(self, needed: int) -> None:
-        layers, old, *rest = self.keys.shape
-        # Both before either is put in place: there may be no room for the second.
-        keys, values = (self.keys.new_zeros(layers, int(needed * GROWTH), *rest) for _ in range(2))
-        keys[:, :old], values[:, :old] = self.keys, self.values
-        self.keys, self.values = keys, values
+        generous = int(needed * self._growth)
+        if generous > needed:
+            try:
+                # In one piece first, so that what does not fit is mostly noticed before any layer has moved.
+                self._layers[0].new_empty(
+                    2 * len(self._layers) * (generous - self.capacity), *self._layers[0].shape[1:]
+                )
+                return self._resize(generous)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+        self._resize(needed)
+
+    def _resize(self, capacity: int) -> None:
+        """Change every layer's size, one after the other; may fail half-way, with all that was held still there."""
+        self.version += 1
+        for i, old in enumerate(self._layers):
+            if len(old) == capacity:
+                continue
+            new = old.new_zeros(capacity, *old.shape[1:])
+            kept = min(len(old), capacity)
+            new[:kept] = old[:kept]
+            self._layers[i] = new
+            self.capacity = min(self.capacity, capacity)  # while some are smaller already
+        self.capacity = capacity
 
 
 @dataclass(frozen=True, kw_only=True)

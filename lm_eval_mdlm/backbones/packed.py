@@ -76,6 +76,12 @@ class PackedBackbone(Backbone):
         assert self._memory is not None, "`memory_bytes_per_token` says that there is none"
         return self._memory.reserve(length)
 
+    def give_up(self) -> bool:
+        """See `Backbone.give_up`."""
+        # Recordings first: what they hold may be what a smaller memory for keys and values is copied into.
+        freed = self._body.give_up()
+        return (self._memory is not None and self._memory.trim()) or freed
+
     @torch.inference_mode()
     def partial_states(self, parts: Sequence[CanvasPart]) -> Float[Tensor, "R D"]:
         """See `Backbone.partial_states`."""

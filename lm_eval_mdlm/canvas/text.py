@@ -1,6 +1,7 @@
 """From a region's tokens to the returned text, and when that text can no longer change (docs/semantics.md 6, 8)."""
 
 import bisect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,8 +18,8 @@ class ReturnedText:
 
     text: str
     num_tokens: int
-    """Committed tokens in it: no fixed text, nothing after an end of text, and after a cut at a stop string the
-    fewest leading tokens whose text holds all that is returned; nothing that was left out as thinking."""
+    """Committed tokens in it: no fixed text, no special tokens, nothing after an end of text, and after a cut at a stop
+    string the fewest leading tokens whose text holds all that is returned; nothing that was left out as thinking."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class TextRule:
     until: Markers = Markers()
     """Stop strings, looked for only after the last fixed text."""
     write: Decode | None = None
-    """Tokens to text, special tokens written out; needed where a marker holds one."""
+    """Tokens to text, special tokens written out; None where there are none."""
     think_end: Markers = Markers()
     """Ends the thinking: all up to the last one is left out, and stop strings are looked for behind it."""
 
@@ -108,8 +109,9 @@ class TextRule:
         cut = behind.first(self.until, max(start - tail_start, 0))
         end = len(whole.plain) if cut is None else tail_start + cut
         kept = [self._kept(span, token_ids) for span in tail]
-        num_tokens = sum(len(self._kept(span, token_ids)) for span in head if span.kind != "text")
-        num_tokens += self._fewest(kept, behind.plain[: end - tail_start], cut is not None)
+        num_tokens = sum(self._heard(self._kept(span, token_ids)) for span in head if span.kind != "text")
+        num_leading = self._fewest(kept, behind.plain[: end - tail_start], cut is not None)
+        num_tokens += self._heard(list(itertools.chain(*kept))[:num_leading])
         if start:
             num_tokens = max(num_tokens - self._num_before(start, token_ids), 0)
         return ReturnedText(whole.plain[start:end], num_tokens)
@@ -152,12 +154,20 @@ class TextRule:
         if self.write is None or not (self.until.written or self.think_end.written):
             yield (self.decode(tokens), "")
             return
-        special = [i for i, token in enumerate(tokens) if not self.decode([token]) and self.write([token])]
+        special = [i for i, token in enumerate(tokens) if self._is_silent(token)]
         for start, end in zip([-1, *special], [*special, len(tokens)], strict=True):
             if start >= 0:
                 yield ("", self.write([tokens[start]]))
             ordinary = self.decode(tokens[start + 1 : end])
             yield (ordinary, ordinary)
+
+    def _is_silent(self, token: int) -> bool:
+        """Whether a token is a special one, which leaves no text."""
+        return self.write is not None and not self.decode([token]) and bool(self.write([token]))
+
+    def _heard(self, tokens: Sequence[int]) -> int:
+        """How many of them may show in the text."""
+        return sum(not self._is_silent(token) for token in tokens)
 
     def _until_end(self, span: Span, token_ids: Sequence[int]) -> list[int]:
         """The segment's tokens before its first end of text, masks included."""
@@ -196,7 +206,10 @@ class TextRule:
         for span in self.spans:
             kept = [] if span.kind == "text" else self._kept(span, token_ids)
             width = len(span.text) if span.kind == "text" else len(self._joined([kept], len(kept)))
-            num_tokens += sum(len(self._joined([kept], n)) <= place for n in range(1, len(kept) + 1))
+            ends = (len(self._joined([kept], n)) for n in range(1, len(kept) + 1))
+            num_tokens += sum(
+                end <= place and not self._is_silent(token) for end, token in zip(ends, kept, strict=True)
+            )
             place -= width
             if place < 0:
                 break

@@ -16,6 +16,7 @@ from .checkpoint import Checkpoint
 from .families.family import Architecture
 from .families.known import family_of
 from .fingerprint import fingerprint, tokenizer_fingerprint
+from .finite import refuse_not_finite
 from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
@@ -69,12 +70,12 @@ def load_backbone(
         turn_end=family.turn_end,
         mask_token_id=mask_token_id,
     )
-    expected = expected_weights(architecture)
-    placement.refuse_gaps(expected)
+    placement.refuse_gaps(expected_weights(architecture))
     checkpoint.fetch_weights()
-    check_weights(checkpoint.folder, expected, architecture.key_mapping)
+    stored = check_weights(checkpoint.folder, architecture)
     attention = best_attention(placement.device, placement.dtype)
     network = _load_network(checkpoint.folder, architecture, placement, attention)
+    refuse_not_finite(network, stored)
     backbone = PackedBackbone(
         network,
         family=family.name,

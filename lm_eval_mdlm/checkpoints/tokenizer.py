@@ -51,7 +51,8 @@ def special_tokens(
 ) -> SpecialTokens:
     """Work out the special tokens of a checkpoint.
 
-    The mask is the first of: `mask_token_id`, the config's, the tokenizer's, an added token of `MASK_TOKENS`.
+    The mask is the first of: `mask_token_id`, the config's, the tokenizer's, an added token of `MASK_TOKENS`. Without
+    `mask_token_id`, config and tokenizer must not name different ones.
 
     Args:
         raw: The checkpoint's config.json.
@@ -61,8 +62,8 @@ def special_tokens(
         mask_token_id: The user's choice of the mask.
 
     Raises:
-        UsageError: If no mask or no end of text is known, if an id is out of range, or if the mask is also padding
-            or an end of text.
+        UsageError: If no mask or no end of text is known, if config and tokenizer disagree on the mask, if an id is
+            out of range, or if the mask is also padding or an end of text.
     """
     where = "mask_token_id" if mask_token_id is not None else f"{raw.path}: mask_token_id"
     mask = next(_mask_candidates(raw, tokenizer, mask_token_id), None)
@@ -91,8 +92,23 @@ def special_tokens(
     for role, ids in (("end-of-text", ends), ("padding", paddings)):
         if mask in ids:
             raise UsageError(f"{where} must not be the {role} token, got {mask} for both; give mask_token_id=<id>.")
+    if mask_token_id is None:
+        _refuse_two_masks(raw, tokenizer)
     starts = _unique(_tokenizer_id(tokenizer, "bos_token_id") if tokenizer else _config_ids(raw, "bos_token_id"))
     return SpecialTokens(mask_token_id=mask, end_token_ids=ends, bos_token_id=next(iter(starts), None))
+
+
+def _refuse_two_masks(raw: RawConfig, tokenizer: PreTrainedTokenizerBase | None) -> None:
+    """UsageError if the tokenizer has a mask and the config another; decoding with the wrong one gives only noise."""
+    configured = _config_ids(raw, "mask_token_id")
+    declared = _tokenizer_id(tokenizer, "mask_token_id")
+    known = declared or _unique(*(_added(tokenizer, token) for token in MASK_TOKENS))
+    if configured and known and not set(configured) & set(known):
+        named = ", ".join(f"{token_id} ({tokenizer.convert_ids_to_tokens(token_id)})" for token_id in known)  # type: ignore[union-attr]
+        raise UsageError(
+            f"{raw.path}: mask_token_id must be the tokenizer's mask, got {configured[0]} here and {named} in the "
+            f"tokenizer; use the files that belong together, or give mask_token_id=<id>."
+        )
 
 
 def _mask_candidates(raw: RawConfig, tokenizer: PreTrainedTokenizerBase | None, explicit: int | None) -> Iterator[int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from ..errors import UsageError
 from .families.family import Architecture
@@ -16,6 +17,10 @@ from .families.family import Architecture
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 NUM_SHOWN = 3
+EMBEDDING, TIED_HEAD = "model.embed_tokens.weight", "lm_head.weight"
+"""Native names of two weights that are one where a config ties them."""
+ROWS_AT_ONCE = 4096
+"""Rows of a vocabulary that are read at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,29 +41,76 @@ def expected_weights(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         network = architecture.network(architecture.config)
     shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     if architecture.config.tie_word_embeddings:
-        shapes.pop("lm_head.weight")
+        shapes.pop(TIED_HEAD)
     return shapes
 
 
-def check_weights(folder: Path, expected: Mapping[str, tuple[int, ...]], key_mapping: Mapping[str, str]) -> None:
-    """UsageError unless `folder` holds every expected weight, in its shape, and no other."""
-    stored = {_native_name(weight.name, key_mapping): weight for weight in stored_weights(folder)}
+def check_weights(folder: Path, architecture: Architecture) -> dict[str, StoredWeight]:
+    """Every stored weight by its native name.
+
+    UsageError unless `folder` holds each expected one, in its shape, and no other, each of them once. A head that is
+    tied to the embedding may be stored too, if it is the embedding again.
+    """
+    stored = _by_native_name(folder, architecture.key_mapping)
+    expected = expected_weights(architecture)
+    known = dict(expected)
+    if architecture.config.tie_word_embeddings:
+        known[TIED_HEAD] = expected[EMBEDDING]
     refuse_differences(
         folder,
         missing=[name for name in expected if name not in stored],
-        unexpected=[weight.name for name, weight in stored.items() if name not in expected],
+        unexpected=[weight.name for name, weight in stored.items() if name not in known],
         mismatched=[
-            f"{weight.name} {list(weight.shape)} instead of {list(expected[name])}"
+            f"{weight.name} {list(weight.shape)} instead of {list(known[name])}"
             for name, weight in stored.items()
-            if name in expected and weight.shape != expected[name]
+            if name in known and weight.shape != known[name]
         ],
     )
-    for weight in stored.values():
+    _refuse_quantised(stored.values())
+    if TIED_HEAD in known and TIED_HEAD in stored and TIED_HEAD not in expected:
+        _refuse_another_head(stored[EMBEDDING], stored[TIED_HEAD])
+    return stored
+
+
+def _by_native_name(folder: Path, key_mapping: Mapping[str, str]) -> dict[str, StoredWeight]:
+    """UsageError for a weight that is stored twice: in two files, or under both of its names. One would be ignored."""
+    found: dict[str, StoredWeight] = {}
+    for weight in stored_weights(folder):
+        first = found.setdefault(native_name(weight.name, key_mapping), weight)
+        if first is not weight:
+            raise UsageError(
+                f"{folder}: every weight must be stored once, got {first.name} in {first.file.name} and {weight.name} "
+                f"in {weight.file.name}, which are the same weight; fetch the checkpoint again, or remove one of them."
+            )
+    return found
+
+
+def _refuse_quantised(stored: Iterable[StoredWeight]) -> None:
+    for weight in stored:
         if weight.dtype not in FLOATS:
             raise UsageError(
                 f"{weight.file}: weights must be one of {', '.join(FLOATS)}, got {weight.dtype} for {weight.name}; "
                 f"quantised checkpoints are not supported, use the unquantised one."
             )
+
+
+def _refuse_another_head(embedding: StoredWeight, head: StoredWeight) -> None:
+    """The only look at numbers before loading: a head that differs from the embedding would be dropped in silence."""
+    with safe_open(embedding.file, framework="pt") as one, safe_open(head.file, framework="pt") as other:
+        first, second = one.get_slice(embedding.name), other.get_slice(head.name)
+        starts = range(0, embedding.shape[0], ROWS_AT_ONCE)
+        same = all(_same(first[start : start + ROWS_AT_ONCE], second[start : start + ROWS_AT_ONCE]) for start in starts)
+    if not same:
+        raise UsageError(
+            f"{head.file}: {head.name} must equal {embedding.name}, to which config.json ties it, and it differs; "
+            f"correct the tying in config.json, or fetch the checkpoint again."
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    wide = torch.promote_types(a.dtype, b.dtype)
+    a, b = a.to(wide), b.to(wide)
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def refuse_differences(folder: Path, **differences: Iterable[Any]) -> None:
@@ -134,7 +186,8 @@ def _read_header(file: Path) -> list[StoredWeight]:
         ) from None
 
 
-def _native_name(name: str, key_mapping: Mapping[str, str]) -> str:
+def native_name(name: str, key_mapping: Mapping[str, str]) -> str:
+    """What the network calls a stored weight."""
     for pattern, replacement in key_mapping.items():
         renamed, count = re.subn(pattern, replacement, name)
         if count:

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from .types import Logits
@@ -24,17 +25,21 @@ class RowKey:
         return cls(hashlib.blake2b(content, digest_size=16).digest())
 
     def seed(self, purpose: str, *where: int) -> int:
-        """A seed in [0, 2**63) for one purpose at one place, such as a step and a position."""
+        """A seed in [0, 2**128) for one purpose at one place, such as a step and a position."""
         content = self.digest + repr((purpose, *where)).encode()
-        return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
+        return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
 
     def order_noise(self, step: int, length: int) -> Float[Tensor, " L"]:
         """Uniform noise in [0, 1) for every position of the region, for a random order of commits."""
-        generator = torch.Generator().manual_seed(self.seed("order", step))
-        return torch.rand(length, generator=generator)
+        return torch.from_numpy(_generator(self.seed("order", step)).random(length, dtype=np.float32))
 
 
-def gumbel_argmax(logits: Logits, temperature: float, seeds: Sequence[int]) -> Int[Tensor, " R"]:
+def _generator(seed: int) -> np.random.Generator:
+    # Counter-based, with all 128 bits as its key; torch's own generator on a CPU drops all but 32 bits of a seed.
+    return np.random.Generator(np.random.Philox(key=seed))
+
+
+def gumbel_argmax(logits: Logits, temperatures: Sequence[float], seeds: Sequence[int]) -> Int[Tensor, " R"]:
     """One sample per row from `softmax(logits / temperature)`.
 
     The largest of `logits / temperature` plus standard Gumbel noise is distributed so. Float64, because
@@ -42,13 +47,27 @@ def gumbel_argmax(logits: Logits, temperature: float, seeds: Sequence[int]) -> I
 
     Args:
         logits: `-inf` marks a forbidden token, which is never drawn.
-        temperature: Above 0.
-        seeds: One per row. Each row has a generator of its own, so that a draw depends on nothing but its seed
-            and the kind of device.
+        temperatures: One per row, above 0.
+        seeds: One per row, in [0, 2**128). A draw depends on nothing but its seed and the kind of device.
     """
-    samples = []
-    for row, seed in zip(logits, seeds, strict=True):  # row by row: one [V] float64 buffer, whatever R is
-        generator = torch.Generator(logits.device).manual_seed(seed)
-        uniform = torch.rand(row.shape, generator=generator, dtype=torch.float64, device=row.device)
-        samples.append((row.double() / temperature - (-uniform.log()).log()).argmax())
-    return torch.stack(samples)
+    noise = _gumbel_noise(seeds, logits.shape[1], logits.device)
+    divisors = torch.tensor(temperatures, dtype=torch.float64).to(logits.device, non_blocking=True)
+    return noise.add_(logits.double().div_(divisors[:, None])).argmax(dim=-1)
+
+
+def _gumbel_noise(seeds: Sequence[int], size: int, device: torch.device) -> Float64[Tensor, "R V"]:
+    """Standard Gumbel noise, each row from a generator of its own."""
+    noise = torch.empty(len(seeds), size, dtype=torch.float64, device=device)
+    for row, seed in zip(noise, seeds, strict=True):
+        if device.type == "cpu":
+            # Transformed in a buffer of its own: how a CPU evaluates a logarithm may depend on where it lies.
+            uniform = torch.empty(size, dtype=torch.float64).copy_(torch.from_numpy(_generator(seed).random(size)))
+            row.copy_(_as_gumbel(uniform))
+        else:
+            row.uniform_(generator=torch.Generator(device).manual_seed(seed >> 64))  # as many bits as it takes
+    return noise if device.type == "cpu" else _as_gumbel(noise)
+
+
+def _as_gumbel(uniform: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """Turn uniform numbers into standard Gumbel noise, in place."""
+    return uniform.log_().neg_().log_().neg_()

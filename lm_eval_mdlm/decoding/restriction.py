@@ -1,5 +1,7 @@
 """Which tokens a sample may be: the usual restrictions of sampling, which leave every statistic as it is."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +45,27 @@ class Restriction:
             kept = tempered.masked_fill(~allowed, -torch.inf).softmax(0)
             sorted_shares, order = kept.sort(descending=True, stable=True)
             likelier = sorted_shares.cumsum(0) - sorted_shares  # what the tokens before it have together
-            allowed &= torch.zeros_like(allowed).index_fill(0, order[likelier < self.top_p], True)
+            allowed &= torch.zeros_like(allowed).scatter(0, order, likelier < self.top_p)
         if self.min_p is not None:
-            allowed &= tempered - tempered.max() >= torch.tensor(self.min_p, dtype=torch.float64).log()
+            allowed &= tempered - tempered.max() >= math.log(self.min_p)
         return allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """How one token is drawn."""
+
+    temperature: float
+    """Above 0."""
+    seed: int
+    """In [0, 2**128)."""
+    restriction: Restriction | None = None
+    """None for all tokens."""
+
+
+def restricted(logits: Logits, draws: Sequence[Draw]) -> Logits:
+    """Logits with the tokens that each row may not draw at -inf; nothing is waited for."""
+    if all(draw.restriction is None for draw in draws):
+        return logits
+    rows = zip(torch.split(logits, 1), draws, strict=True)
+    return torch.cat([d.restriction.apply(row, d.temperature) if d.restriction else row for row, d in rows])

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,10 +13,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..backbones.backbone import Backbone
+from ..backbones.body import in_one_line
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import gumbel_argmax
-from ..decoding.restriction import Restriction
+from ..decoding.restriction import Draw, restricted
 from ..decoding.statistics import statistics
+
+
+logger = logging.getLogger("lm_eval.mdlm")
 
 
 @runtime_checkable
@@ -55,12 +60,22 @@ class PlainStatistics:
 
 
 def reader_for(backbone: Backbone) -> StatisticsReader:
-    """The fastest reader that the backbone's device has."""
+    """The fastest reader that the backbone's device has; a line says so where its kernel cannot be built."""
     if backbone.device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return PlainStatistics()
-    from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
+    try:
+        from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
 
-    return FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
+        reader = FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
+        logits = torch.zeros(1, backbone.vocab_size, dtype=backbone.dtype, device=backbone.device)
+        for rule in (LogitRule(()), LogitRule((), cfg_scale=1.0)):  # each is a kernel of its own
+            reader(rule, *[logits] * (2 if rule.guided else 1))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        logger.warning("Statistics are read without Triton (%s), and more slowly.", in_one_line(error))
+        return PlainStatistics()
+    return reader
 
 
 @dataclass(frozen=True)
@@ -110,20 +125,16 @@ class Readout:
         self,
         rule: LogitRule,
         states: Float[Tensor, "S D"],
-        temperature: float,
-        seeds: Sequence[int],
-        restriction: Restriction | None = None,
+        draws: Sequence[Draw],
     ) -> list[int]:
-        """One token per row at a temperature above 0; `seeds` has one entry per row."""
+        """One token per row, each drawn as its entry of `draws` says. Waits for the device once."""
         tokens: list[Int[Tensor, " _"]] = []
         reader = PlainStatistics()  # samples need the logits themselves, in float32
         size = self._rows_at_once(reader, rule)
         for start, chunks in enumerate(self._chunks(rule, states, reader)):
-            own = seeds[start * size : (start + 1) * size]
-            logits = rule.apply(*chunks)[: len(own)]
-            if restriction is not None:
-                logits = restriction.apply(logits, temperature)
-            tokens.append(gumbel_argmax(logits, temperature, own))
+            own = draws[start * size : (start + 1) * size]
+            logits = rule.apply(*(chunk[: len(own)] for chunk in chunks))
+            tokens.append(gumbel_argmax(restricted(logits, own), [d.temperature for d in own], [d.seed for d in own]))
         return torch.cat(tokens).tolist()
 
     def _chunks(

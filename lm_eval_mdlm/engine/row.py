@@ -13,7 +13,7 @@ from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.policies import UnmaskPolicy
 from ..decoding.proposal import RowKey
-from ..decoding.restriction import Restriction
+from ..decoding.restriction import Draw, Restriction
 from .cache import CachePolicy
 from .record import Generation
 
@@ -49,8 +49,13 @@ class RowPlan:
 
     @property
     def tokens_per_pass(self) -> int:
-        """Tokens that a forward pass of this row processes; guidance doubles them."""
+        """Tokens that a pass over the whole canvas processes; guidance doubles them."""
         return self.canvas_length * self.nfe_per_step
+
+    @property
+    def held_positions(self) -> int:
+        """Positions whose keys and values the row keeps between its passes; 0 without a cache."""
+        return 0 if self.cache is None else self.tokens_per_pass
 
     @property
     def nfe_per_step(self) -> int:
@@ -80,6 +85,7 @@ class Row:
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._block = 0
+        self._recomputed: NDArray[np.int64] | None = None
         self._look()
 
     @property
@@ -122,8 +128,19 @@ class Row:
         """Whether the next pass recomputes only part of the canvas."""
         return self.plan.cache is not None and self.block_step > 0
 
+    def tokens_of_next_pass(self, lookback: int) -> int:
+        """Tokens that the next pass processes for this row; guidance doubles them. `lookback` is the backbone's."""
+        if not self.is_partial:
+            return self.plan.tokens_per_pass
+        return len(self.recomputed(lookback)) * self.plan.nfe_per_step
+
     def recomputed(self, lookback: int) -> NDArray[np.int64]:
         """Tokens of the canvas that the next pass recomputes, ascending; `lookback` is the backbone's."""
+        if self._recomputed is None:  # asked for several times a step
+            self._recomputed = self._find_recomputed(lookback)
+        return self._recomputed
+
+    def _find_recomputed(self, lookback: int) -> NDArray[np.int64]:
         if self.plan.cache is None or not self.is_partial:
             return np.arange(len(self.canvas))
         start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
@@ -151,6 +168,11 @@ class Row:
         threshold = self.plan.exit_threshold
         return threshold is not None and answer_entropy is not None and answer_entropy < threshold
 
+    def draw(self, position: int) -> Draw:
+        """How the token at a position of the region is drawn in this step."""
+        seed = self.plan.key.seed("token", self.steps, position)
+        return Draw(temperature=self.plan.temperature, seed=seed, restriction=self.plan.restriction)
+
     def commit(self, positions: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
         """Write tokens at masked positions of the region; they never change again."""
         self.canvas[self._offset + positions] = tokens
@@ -175,6 +197,7 @@ class Row:
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""
+        self._recomputed = None
         wanted = self._masked & self._is_answer
         if self._block < len(self._blocks):
             current = self._blocks[self._block]

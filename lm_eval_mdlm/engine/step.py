@@ -1,7 +1,7 @@
 """One step of several rows: a packed forward pass, a choice of positions per row, and the commits."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -56,25 +56,24 @@ def step(readout: Readout, rows: Sequence[Row]) -> None:
     """
     reading = _read(readout, _forward(readout, rows), rows)
     chosen = np.empty(reading.ends[-1], dtype=bool)
-    for policy, members in _grouped(len(rows), lambda i: rows[i].plan.policy).items():
+    for policy, members in _grouped(range(len(rows)), lambda i: rows[i].plan.policy).items():
         chosen[reading.places(members)] = _select(policy, [rows[i] for i in members], reading, members)
-    commits = []
+    answer_entropies = [row.entropy_of_answer(reading.entropy[reading.at(i)]) for i, row in enumerate(rows)]
+    exited = [row.exits(entropy) for row, entropy in zip(rows, answer_entropies, strict=True)]
+    # The pass that fires the exit is the row's last: the answer takes its proposals, reasoning masks stay.
+    picked = [(row.wanted_answer if exited[i] else chosen[reading.at(i)]).nonzero()[0] for i, row in enumerate(rows)]
+    tokens = _proposals(readout, rows, reading, picked)
     for i, row in enumerate(rows):
-        answer_entropy = row.entropy_of_answer(reading.entropy[reading.at(i)])
-        exited = row.exits(answer_entropy)
-        # The pass that fires the exit is the row's last: the answer takes its proposals, reasoning masks stay.
-        picked = (row.wanted_answer if exited else chosen[reading.at(i)]).nonzero()[0]
-        tokens = _proposals(readout, row, reading, i, picked)
-        commits.append((row, row.wanted[picked], tokens, answer_entropy, exited))
-    for row, positions, tokens, answer_entropy, exited in commits:
-        row.commit(positions, tokens)
-        row.finish_step(answer_entropy, exited)
+        row.commit(row.wanted[picked[i]], tokens[i])
+        row.finish_step(answer_entropies[i], exited[i])
 
 
 def _forward(readout: Readout, rows: Sequence[Row]) -> list[Float[Tensor, "_ D"]]:
     """The states of each row's wanted positions, from one pass over all canvases; another one for rows with a cache."""
     states: dict[int, Float[Tensor, "_ D"]] = {}
-    for forward, members in _grouped(len(rows), lambda i: _exact if rows[i].plan.cache is None else _cached).items():
+    for forward, members in _grouped(
+        range(len(rows)), lambda i: _exact if rows[i].plan.cache is None else _cached
+    ).items():
         together = forward(readout.backbone, [rows[i] for i in members])
         counts = [len(rows[i].wanted) * rows[i].plan.nfe_per_step for i in members]
         states.update(zip(members, torch.split(together, counts), strict=True))
@@ -114,7 +113,7 @@ def _read(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], rows: Sequen
         ends=ends,
         states=list(states),
     )
-    for rule, members in _grouped(len(rows), lambda i: rows[i].plan.logit_rule).items():
+    for rule, members in _grouped(range(len(rows)), lambda i: rows[i].plan.logit_rule).items():
         own = [states[i] for i in members]
         if rule.guided:
             halves = [both.chunk(2) for both in own]
@@ -126,8 +125,8 @@ def _read(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], rows: Sequen
             column[places] = values
     if np.isnan(reading.entropy).any():
         raise UsageError(
-            f"the network returned NaN in dtype={readout.backbone.dtype}; use dtype=bfloat16 or float32, and check "
-            f"the checkpoint."
+            f"the network returned NaN in dtype={readout.backbone.dtype}, or -inf for all that may be proposed; use "
+            f"dtype=bfloat16 or float32, suppress fewer tokens, and check the checkpoint."
         )
     return reading
 
@@ -169,19 +168,40 @@ def _noise(row: Row) -> NDArray[np.float32]:
 
 
 def _proposals(
-    readout: Readout, row: Row, reading: Reading, number: int, picked: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The token each picked position takes, as an index into `wanted`: the most likely one, or a sample."""
-    if row.plan.temperature == 0 or not len(picked):
-        return reading.argmax[reading.at(number)][picked]
-    sides = reading.states[number].chunk(row.plan.nfe_per_step)
-    states = torch.cat([side[torch.from_numpy(picked)] for side in sides])
-    seeds = [row.plan.key.seed("token", row.steps, position) for position in row.wanted[picked].tolist()]
-    return np.array(readout.sample(row.plan.logit_rule, states, row.plan.temperature, seeds, row.plan.restriction))
+    readout: Readout, rows: Sequence[Row], reading: Reading, picked: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """The tokens of each row's picked positions, which are indices into `wanted`: the most likely ones, or samples.
+
+    All samples of one rule are drawn together: one call of the head, or a few, and one wait for the device.
+    """
+    tokens = [reading.argmax[reading.at(i)][own] for i, own in enumerate(picked)]
+    drawing = [i for i, row in enumerate(rows) if row.plan.temperature > 0 and len(picked[i])]
+    for rule, members in _grouped(drawing, lambda i: rows[i].plan.logit_rule).items():
+        draws = [rows[i].draw(int(position)) for i in members for position in rows[i].wanted[picked[i]]]
+        drawn = readout.sample(rule, _picked_states(reading, rows, members, picked), draws)
+        ends = np.cumsum([len(picked[i]) for i in members])[:-1]
+        for i, own in zip(members, np.split(np.array(drawn), ends), strict=True):
+            tokens[i] = own
+    return tokens
 
 
-def _grouped(count: int, key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
+def _picked_states(
+    reading: Reading, rows: Sequence[Row], members: Sequence[int], picked: Sequence[NDArray[np.int64]]
+) -> Float[Tensor, "S D"]:
+    """States of the picked positions of several rows; under guidance all unconditional ones follow the others."""
+    together = torch.cat([reading.states[i] for i in members])
+    starts = [0, *accumulate(len(reading.states[i]) for i in members)]
+    sides = range(rows[members[0]].plan.nfe_per_step)
+    places = [
+        start + side * len(rows[i].wanted) + picked[i]
+        for side in sides
+        for i, start in zip(members, starts, strict=False)
+    ]
+    return together[torch.from_numpy(np.concatenate(places)).to(together.device, non_blocking=True)]
+
+
+def _grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> dict[Any, list[int]]:
     groups: dict[Any, list[int]] = defaultdict(list)
-    for item in range(count):
+    for item in items:
         groups[key(item)].append(item)
     return groups

@@ -145,6 +145,10 @@ def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
         if not 0 <= token < backbone.vocab_size:
             raise UsageError(f"suppress_tokens must be ids from 0 to {backbone.vocab_size - 1}, got {token}.")
         ids.append(token)
+    if len({*ids, backbone.mask_token_id}) == backbone.vocab_size:
+        raise UsageError(
+            f"suppress_tokens must leave a token to propose, got all {backbone.vocab_size} but the mask; name fewer."
+        )
     return sorted({*ids} - {backbone.mask_token_id})
 
 

@@ -18,7 +18,7 @@ from ..checkpoints.families.known import family_of
 from ..checkpoints.families.llada import BLOCK_PARTS
 from ..checkpoints.raw_config import RawConfig
 from ..checkpoints.tokenizer import load_tokenizer, special_tokens
-from ..checkpoints.weights import check_weights, expected_weights, refuse_differences
+from ..checkpoints.weights import check_weights, refuse_differences
 from ..errors import UsageError
 
 
@@ -73,7 +73,7 @@ def load_network(
         network = architecture.network(architecture.config).to(dtype)
     else:
         checkpoint.fetch_weights()
-        check_weights(checkpoint.folder, expected_weights(architecture), architecture.key_mapping)
+        check_weights(checkpoint.folder, architecture)
         network = _with_weights(checkpoint.folder, architecture, dtype)
     if architecture.float32_rope:
         # Rotations are computed in the dtype of what the table is asked for; see Backbone's float32_rope.

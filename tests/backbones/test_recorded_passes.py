@@ -64,7 +64,7 @@ def layers(backbones, family, monkeypatch):
         return wrapped
 
     products = MatrixProducts.on(CPU, torch.float32)
-    recorded = GraphedLayers(Played(Network, body._table, products), CPU, play)
+    recorded = GraphedLayers(Played(Network, body._table, products), CPU, lambda: play)
     return with_kernel(attention.SDPA, body), with_kernel(attention.VARLEN, recorded), recorded
 
 
@@ -115,7 +115,7 @@ def test_parts_of_canvases_also_when_the_memory_grows(layers, backbones, family)
             for run, memory, own in ((plain, memories[0], slots[0]), (replayed, memories[1], slots[1]))
         )
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
-    assert all(shape.memory is None or shape.capacity == memories[1].capacity for shape in recorded._recordings)
+    assert all(shape.version == memories[1].version for shape in recorded._recordings)
 
 
 @torch.inference_mode()
@@ -141,3 +141,76 @@ def test_padding_longer_than_every_part(layers, backbones, family):
     layout = Layout.of_parts(memory, slots, positions, 320)
     assert layout.longest >= 318 and layout.longest_canvas >= 30
     replayed(torch.randint(0, 300, (320,)), layout)  # the stand-in for the kernel checks lengths
+
+
+@torch.inference_mode()
+def test_recordings_keep_no_results_of_their_own(layers):
+    _, replayed, recorded = layers
+    results = []
+    for num_tokens in (64, 96, 64):
+        layout = Layout.of([30, 20], num_tokens)
+        replayed(torch.randint(0, 300, (num_tokens,)), layout)
+        results.append(recorded._states)
+    assert len(recorded._recordings) == 2 and len({states.data_ptr() for states in results}) == 1
+    assert len(results[0]) == graphs.MOST_TOKENS
+
+
+@torch.inference_mode()
+def test_given_up_recordings_are_gone_and_made_anew_after_a_rest_with_another_recorder(layers, monkeypatch):
+    plain, replayed, recorded = layers
+    monkeypatch.setattr(graphs, "REST", 3)
+    made = []
+    monkeypatch.setattr(recorded, "_new_recorder", lambda: made.append(1) or play)
+    token_ids, layout = torch.randint(0, 300, (64,)), Layout.of([30, 20], 64)
+    assert not recorded.give_up()  # nothing yet
+    recorded._resting = 0
+    replayed(token_ids, layout)
+    assert recorded.give_up() and not recorded._recordings and recorded._states is None and len(made) == 2
+    for rest in (3, 2, 1, 0):
+        assert recorded._resting == rest and not recorded._recordings
+        torch.testing.assert_close(replayed(token_ids, layout), plain(token_ids, layout), atol=1e-5, rtol=1e-5)
+    assert len(recorded._recordings) == 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("broken", [torch.OutOfMemoryError, RuntimeError])
+def test_a_pass_that_cannot_be_recorded_for_lack_of_memory_runs_unrecorded(layers, broken, caplog):
+    plain, replayed, recorded = layers
+    token_ids, layout = torch.randint(0, 300, (64,)), Layout.of([30, 20], 64)
+    replayed(token_ids, layout)
+
+    def fails(run):
+        raise broken("something else")
+
+    recorded._record_launches = fails
+    longer, wider = torch.randint(0, 300, (80,)), Layout.of([30, 20], 80)
+    if broken is RuntimeError:
+        with pytest.raises(RuntimeError, match="something else"):
+            replayed(longer, wider)
+        return
+    torch.testing.assert_close(replayed(longer, wider), plain(longer, wider), atol=1e-5, rtol=1e-5)
+    assert not recorded._recordings and recorded._resting == graphs.REST
+    assert "run unrecorded" in caplog.text
+
+
+@torch.inference_mode()
+def test_a_memory_of_the_same_size_at_another_place_is_not_taken_for_the_old_one(layers, backbones, family):
+    plain, replayed, recorded = layers
+    memories = [memory_of(backbones[family]._body._body, family) for _ in range(2)]
+    rng = random.Random(2)
+    slots = [[memory.reserve(40)] for memory in memories]
+    for step in range(4):
+        if step == 2:
+            for memory in memories:
+                capacity = memory.capacity
+                memory._resize(3 * capacity)
+                memory._resize(capacity)
+        positions = [torch.tensor(sorted(rng.sample(range(40), 40 if step == 0 else 9)))]
+        token_ids = torch.randint(0, 300, (64,))
+        expected, got = (
+            run(token_ids, Layout.of_parts(memory, own, positions, 64))[: len(positions[0])]
+            for run, memory, own in ((plain, memories[0], slots[0]), (replayed, memories[1], slots[1]))
+        )
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+        # A recording goes on using the tensors that it was made with.
+        assert {shape.version for shape in recorded._recordings} == {memories[1].version}

@@ -58,12 +58,12 @@ def expected(region: str, until: tuple[str, ...]) -> str:
     [
         ("abAcd", ("<A>",), "ab", 2),
         ("abAcdBe", ("<B>", "<A>c"), "ab", 2),
-        ("abAcdBe", ("<B>", "<A>d"), "abcd", 5),
+        ("abAcdBe", ("<B>", "<A>d"), "abcd", 4),
         ("abAcB", ("b<A>",), "a", 1),
         ("abAcB", ("bc",), "a", 1),  # an ordinary stop string is looked for in the text as it is returned
         ("abcd", ("<A>",), "abcd", 4),
         ("Aab", ("<A>",), "", 0),
-        ("aB$A", ("<A>",), "a", 2),
+        ("aB$A", ("<A>",), "a", 1),
         ("aAbA", ("<A>b<A>",), "a", 1),
     ],
 )

@@ -83,6 +83,31 @@ def test_tokens_after_a_cut_are_the_fewest_that_hold_the_text():
     assert (read.text, read.num_tokens) == ("abc", 2)
 
 
+@pytest.mark.parametrize(
+    ("region", "until", "text", "tokens"),
+    [
+        ("#a#b#", (), "ab", 2),
+        ("##$a", (), "", 0),
+        ("#ab#cd", ("c",), "ab", 2),  # the special token between leaves no text
+        ("a#b=>#4", (), "a#b=>#4", None),
+    ],
+)
+def test_special_tokens_leave_no_text_and_do_not_count(region, until, text, tokens):
+    def silent(token_id: int) -> bool:
+        return token_id == ord("#")
+
+    def spoken(token_ids: list[int]) -> str:
+        return decode([token for token in token_ids if not silent(token)])
+
+    if tokens is None:
+        spans = (Span("reasoning", 0, 3), Span("text", 3, 5, "=>"), Span("answer", 5, 7))
+        text, tokens = "ab=>4", 3
+    else:
+        spans = free_region(len(region), MASK).spans
+    read = TextRule(spans, MASK, (END,), spoken, Markers(until), write=decode).read(ids(region))
+    assert (read.text, read.num_tokens) == (text, tokens)
+
+
 def completions(region: list[int], alphabet: list[int]):
     holes = [i for i, t in enumerate(region) if t == MASK]
     for fill in itertools.product(alphabet, repeat=len(holes)):

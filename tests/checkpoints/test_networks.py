@@ -40,6 +40,22 @@ def test_implied_sizes_are_those_that_the_published_code_implies(tmp_path):
     torch.testing.assert_close(logits.double(), expected, atol=ATOL, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("family", "configured", "longest"),
+    [
+        ("dream", 131072, 2048),
+        ("dream", 1024, 1024),
+        ("llada", 4096, 4096),
+        ("llada", 131072, 131072),
+    ],
+)
+def test_the_longest_canvas_is_the_documented_one_where_the_config_has_another_networks(
+    tmp_path, family, configured, longest
+):
+    folder = make_checkpoint(tmp_path, family, tokenizer=False, max_length=configured)
+    assert load_backbone(str(folder), device="cpu").max_length == longest
+
+
 def test_options_without_meaning_for_the_logits_are_let_through(tmp_path):
     folder = make_checkpoint(tmp_path, tokenizer=False)
     edit_config(folder, dtype="bfloat16", use_cache=True, init_std=1.0, some_new_switch=False, another=None)

@@ -44,7 +44,7 @@ NETWORKS = {
     "token by token": (lambda x, lengths: x, "bidirectional"),
     "one canvas of all": (lambda x, lengths: mean(x), "see each other"),
     "dependent on its place": (lambda x, lengths: inside(mean)(x, lengths) + torch.arange(len(x))[:, None], "alone"),
-    "without numbers": (lambda x, lengths: inside(mean)(x, lengths) * float("nan"), "."),
+    "without numbers": (lambda x, lengths: inside(mean)(x, lengths) * float("nan"), "NaN .*finite"),
 }
 
 
@@ -95,3 +95,20 @@ def test_rounding_that_changes_in_long_passes_only_is_reported_where_they_are_tr
     monkeypatch.setattr(probe, "MATES", {"cpu": (1, 4)})
     assert prove_bidirectional(Mixer(inside(mean)), "some/model") is True
     assert prove_bidirectional(Long(rounded), "some/model") is False
+
+
+@pytest.mark.parametrize("broken", ["states", "logits"])
+def test_passes_that_do_not_fit_into_memory_end_the_check_and_not_the_load(monkeypatch, broken):
+    class Small(Mixer):
+        def states(self, token_ids: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
+            if broken == "states" and len(token_ids) > 300:
+                raise torch.OutOfMemoryError("no room")
+            return super().states(token_ids, lengths, wanted)
+
+        def head(self, states: Tensor) -> Tensor:
+            if broken == "logits" and len(states) > 300:
+                raise RuntimeError("CUDA error: out of memory")
+            return states
+
+    monkeypatch.setattr(probe, "MATES", {"cpu": (1, 4)})
+    assert prove_bidirectional(Small(inside(mean)), "some/model") is True

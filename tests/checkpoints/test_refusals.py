@@ -199,6 +199,17 @@ def test_special_tokens_that_cannot_be_are_refused(folder, changes, named):
     assert str(folder / "config.json") in message and named in message
 
 
+@pytest.mark.parametrize("configured", [8, 403])
+def test_a_config_and_a_tokenizer_with_different_masks_are_refused(folder, family, configured):
+    """LLaDA's tokenizer declares no mask and has an added one; Dream's declares one."""
+    own = {"llada": "<|mdm_mask|>", "dream": "<|mask|>"}[family]
+    edit_config(folder, mask_token_id=configured)
+    message = refusal(folder)
+    assert f"{folder / 'config.json'}: mask_token_id must be the tokenizer's mask, got {configured} here" in message
+    assert f"{token_id(family, own)} ({own})" in message and "mask_token_id=<id>" in message
+    assert load_backbone(str(folder), device="cpu", mask_token_id=configured).mask_token_id == configured
+
+
 @pytest.mark.parametrize(("given", "named"), [(401, "end-of-text"), (9999, "9999"), (-5, "-5")])
 @pytest.mark.parametrize("family", ["llada"])
 def test_a_mask_given_by_the_user_is_checked_like_any_other(folder, given, named):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lm_eval_mdlm import load_backbone
+from lm_eval_mdlm import UsageError, load_backbone
 from lm_eval_mdlm.checkpoints.families.known import FAMILIES as KNOWN
 from lm_eval_mdlm.checkpoints.raw_config import RawConfig
 from lm_eval_mdlm.checkpoints.tokenizer import load_tokenizer, special_tokens
@@ -95,14 +95,17 @@ def rules(tmp_path):
 
 
 def test_the_mask_is_the_first_known_of_option_config_tokenizer_and_added_tokens(rules):
+    added = token_id("llada", "<|mdm_mask|>")
     assert rules.mask(explicit=7, mask_token_id=8).mask_token_id == 7
-    assert rules.mask(mask_token_id=8).mask_token_id == 8
     assert rules.mask(explicit=0, mask_token_id=8).mask_token_id == 0
-    assert rules.mask(mask_token_id=...).mask_token_id == token_id("llada", "<|mdm_mask|>")
+    assert rules.mask(mask_token_id=8, tokenizer=False).mask_token_id == 8
+    assert rules.mask(mask_token_id=added).mask_token_id == rules.mask(mask_token_id=...).mask_token_id == added
     path = rules.folder / "tokenizer_config.json"
     path.write_text(path.read_text().replace('"bos_token"', '"mask_token": "<|start_header_id|>", "bos_token"'))
-    assert rules.mask().mask_token_id == token_id("llada", "<|start_header_id|>")
-    assert rules.mask(mask_token_id=8).mask_token_id == 8
+    declared = token_id("llada", "<|start_header_id|>")
+    assert rules.mask().mask_token_id == rules.mask(mask_token_id=declared).mask_token_id == declared
+    with pytest.raises(UsageError, match=f"got {added} here and {declared} "):
+        rules.mask(mask_token_id=added)  # what the tokenizer declares counts, not what else it has
 
 
 def test_several_ends_of_text_in_the_config_all_count(rules):

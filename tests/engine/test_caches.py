@@ -8,7 +8,6 @@ import torch
 
 from lm_eval_mdlm import generate, load_backbone
 from lm_eval_mdlm.backbones.backbone import CanvasPart
-from lm_eval_mdlm.backbones.memory import KeyValueMemory
 from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.engine.cache import DualCache, PrefixCache
 from lm_eval_mdlm.engine.decode import Budget, decode
@@ -17,6 +16,7 @@ from lm_eval_mdlm.engine.record import Generation
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
+from tests.backbones.test_memory import new_memory
 from tests.tiny import FAMILIES, make_checkpoint
 from tests.toy import ScriptedBackbone
 
@@ -137,7 +137,7 @@ def test_what_each_cache_recomputes():
 
 
 def test_memory_is_given_back_reused_and_keeps_its_contents_when_it_grows():
-    memory = KeyValueMemory(num_layers=2, num_heads=1, head_width=4, dtype=torch.float32, device=torch.device("cpu"))
+    memory = new_memory()
     first, second = memory.reserve(10), memory.reserve(6)
     assert {*range(first.start, first.start + 10)}.isdisjoint(range(second.start, second.start + 6))
     value = torch.randn(6, 1, 4)
@@ -147,8 +147,9 @@ def test_memory_is_given_back_reused_and_keeps_its_contents_when_it_grows():
     assert memory.reserve(10).start == old_start
     large = memory.reserve(1000)
     assert large.start + 1000 < memory.capacity
-    assert torch.equal(memory.keys[1, second.start : second.start + 6], value)
-    assert torch.equal(memory.values[1, second.start : second.start + 6], -value)
+    keys, values = memory.of_layer(1)
+    assert torch.equal(keys[second.start : second.start + 6], value)
+    assert torch.equal(values[second.start : second.start + 6], -value)
 
 
 def test_a_backbone_without_memory_refuses_a_cache_before_the_first_pass():
@@ -204,50 +205,6 @@ def test_small_parts_are_computed_in_passes_of_the_least_length(backbone, monkey
     )
     generate(backbone, [PROMPTS[0]], gen_length=8, block_length=8, k=2, cache="dual")
     assert min(seen) >= backbone._products.minimum_rows
-
-
-def new_memory(**sizes) -> KeyValueMemory:
-    shape = {"num_layers": 2, "num_heads": 1, "head_width": 4, "dtype": torch.float32, "device": torch.device("cpu")}
-    return KeyValueMemory(**{**shape, **sizes})
-
-
-def test_the_last_position_is_never_part_of_a_slot():
-    memory = new_memory()
-    held = memory.reserve(10)
-    room = memory.capacity - held.length
-    for length in (room - 1, room, room + 1):
-        slot = memory.reserve(length)
-        assert slot.start + slot.length < memory.capacity
-        del slot
-
-
-def test_many_reserves_grow_the_memory_a_few_times_only():
-    memory, capacities, slots = new_memory(), set(), []
-    for _ in range(200):
-        slots.append(memory.reserve(10))
-        capacities.add(memory.capacity)
-    assert len(capacities) <= 20
-
-
-def test_a_memory_that_could_not_grow_is_as_it_was(monkeypatch):
-    memory = new_memory()
-    slot = memory.reserve(10)
-    before, allocate, calls = (memory.keys, memory.values), torch.Tensor.new_zeros, []
-
-    def short(tensor, *size):
-        calls.append(size)
-        if len(calls) == 2:
-            raise torch.OutOfMemoryError("no room")
-        return allocate(tensor, *size)
-
-    monkeypatch.setattr(torch.Tensor, "new_zeros", short)
-    with pytest.raises(torch.OutOfMemoryError):
-        memory.reserve(500)
-    assert memory.keys is before[0] and memory.values is before[1]
-    monkeypatch.undo()
-    places = torch.arange(slot.start, slot.start + 10)
-    memory.write(0, places, torch.ones(10, 1, 4), torch.ones(10, 1, 4))
-    assert memory.reserve(5).start >= 10
 
 
 def test_finished_rows_give_their_slots_back_while_they_are_held(backbone):

@@ -14,6 +14,7 @@ from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.planning import plan_row
 from tests.engine.test_exact_joint import independent
 from tests.engine.test_scheduling import MASK, VOCAB, scripted
+from tests.tiny import special_tokens, token_id
 from tests.toy import TableBackbone, _Direct
 
 
@@ -94,6 +95,16 @@ def test_samples_under_guidance_follow_the_guided_distribution():
     prompts = [[2 + i % 30, 2 + i // 30] for i in range(100)]
     rows = generate(Prompted(), prompts, gen_length=1, temperature=1.0, cfg_scale=1.0)
     assert sum(row.token_ids == [5] for row in rows) > 90
+
+
+def test_special_tokens_of_a_real_tokenizer_do_not_count(backbone, family):
+    rule = plan_row(backbone, [7], DecodingConfig.from_options({"gen_length": 12})).text_rule
+    specials = [token_id(family, token) for token in special_tokens(family)]
+    quiet = [token for token in specials if token not in (*backbone.end_token_ids, backbone.mask_token_id)]
+    letters = backbone.tokenizer.encode("a b", add_special_tokens=False)
+    torn = backbone.tokenizer.encode("日", add_special_tokens=False)[:1]  # leaves a sign that something is missing
+    read = rule.read([quiet[0], *letters, quiet[-1], *torn, *quiet])
+    assert quiet and (read.text, read.num_tokens) == ("a b\ufffd", len(letters) + 1)
 
 
 def test_region_is_part_of_a_rows_key():

@@ -205,6 +205,8 @@ def test_long_prompt_is_cut_from_the_left_and_reported():
         ([[1]], {"until": ["x"]}, "until needs a tokenizer"),
         ([[1]], {"template": [{"text": "x"}, {"answer": 2}]}, "template text needs a tokenizer"),
         ([[1]], {"suppress_tokens": [99]}, "from 0 to 39, got 99"),
+        ([[1]], {"suppress_tokens": list(range(40))}, "suppress_tokens must leave a token to propose, got all 40"),
+        ([[1]], {"suppress_tokens": [i for i in range(40) if i != MASK] * 2}, "suppress_tokens must leave a token"),
         ([[1]], {"exit_threshold": 0.1}, "needs a template with an answer segment"),
         ([[1]], {"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
     ],

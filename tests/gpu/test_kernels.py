@@ -116,3 +116,47 @@ def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():
         assert torch.equal(read(rule, logits[row : row + 1])[:, 0], together[:, row])
     logits[5, 100] = torch.nan
     assert read(rule, logits)[0].isnan().nonzero().flatten().tolist() == [5]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("width", "kv_heads"), [(16, 4), (64, 1), (128, 2)])
+def test_attention_stays_inside_each_canvas_over_any_layout_of_keys(dtype, width, kv_heads):
+    """Queries and keys of canvases of all lengths around the tiles', some without queries, some with more keys."""
+    from lm_eval_mdlm.backbones.attention_kernel import attend
+
+    heads, num_queries, num_keys = 4, [1, 64, 0, 65, 130, 7], [1, 64, 5, 65, 130, 200]
+    starts, key_starts = (
+        torch.tensor([0, *torch.tensor(own).cumsum(0).tolist()], dtype=torch.int32, device=DEVICE)
+        for own in (num_queries, num_keys)
+    )
+    query = draw(sum(num_queries), heads, width, dtype=dtype)
+    side_by_side = draw(sum(num_keys), 2 * kv_heads, width, dtype=dtype, seed=1)
+    key, value = side_by_side.split(kv_heads, dim=1)  # views, as the fused product gives them
+    ours = attend(query, key, value, starts, key_starts, 200, scale=width**-0.5)
+    expected = []
+    for canvas in range(len(num_queries)):
+        q = query[starts[canvas] : starts[canvas + 1]].double()
+        own = slice(int(key_starts[canvas]), int(key_starts[canvas + 1]))
+        k, v = (part[own].double().repeat_interleave(heads // kv_heads, 1) for part in (key, value))
+        weights = (torch.einsum("thd,phd->htp", q, k) * width**-0.5).softmax(-1)
+        expected.append(torch.einsum("htp,phd->thd", weights, v))
+    error = (ours.double() - torch.cat(expected)).norm() / torch.cat(expected).norm()
+    assert error <= {torch.float32: 1e-3, torch.float16: 1e-3, torch.bfloat16: 6e-3}[dtype]
+
+
+def test_attention_has_the_same_bits_in_any_company_and_whatever_bounds_the_grid():
+    from lm_eval_mdlm.backbones.attention_kernel import attend
+
+    lengths = [70, 3, 129]
+    parts = [draw(sum(lengths), 2, 32, dtype=DTYPES[-1], seed=i) for i in range(3)]
+    starts = torch.tensor([0, 70, 73, 202], dtype=torch.int32, device=DEVICE)
+    together = attend(*parts, starts, starts, 129, scale=0.2)
+    assert torch.equal(attend(*parts, starts, starts, 512, scale=0.2), together)
+    for first, end in ((0, 70), (70, 73), (73, 202)):
+        own = torch.tensor([0, end - first, end - first], dtype=torch.int32, device=DEVICE)
+        alone = attend(*(part[first:end].contiguous() for part in parts), own, own, 256, scale=0.2)
+        assert torch.equal(alone, together[first:end])
+    few = torch.tensor([0, 5], dtype=torch.int32, device=DEVICE)
+    last = torch.tensor([73, 202], dtype=torch.int32, device=DEVICE)
+    some = attend(parts[0][100:105], *parts[1:], few, last, 5, scale=0.2)
+    assert torch.equal(some, together[100:105])

@@ -22,6 +22,10 @@ TRANSLATED = (
 UNUSED = ("sliding_window", "max_window_layers")  # of the sliding window that ACCEPTED turns off
 
 
+CONTEXT = 2048
+"""Longest canvas these networks were trained on, by their documentation; their configs say 131,072, Qwen2.5's own."""
+
+
 class Dream(Family):
     """Dream-7B and its descendants: Qwen2's names and weights, and its shift: row i - 1 predicts token i.
 
@@ -56,7 +60,7 @@ class Dream(Family):
             hidden_act="silu",
             rms_norm_eps=raw.number("rms_norm_eps"),
             rope_parameters={"rope_type": "default", "rope_theta": raw.number("rope_theta")},
-            max_position_embeddings=raw.integer("max_position_embeddings"),
+            max_position_embeddings=min(raw.integer("max_position_embeddings"), CONTEXT),
             tie_word_embeddings=raw.flag("tie_word_embeddings", False),
             use_sliding_window=False,
         )

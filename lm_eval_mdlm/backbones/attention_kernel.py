@@ -1,0 +1,100 @@
+"""Bidirectional attention over packed canvases as one GPU kernel, in tiles that also suit short canvases.
+
+One program owns 64 queries of one canvas and head, and reads that canvas's keys in blocks of 64 from its first one on,
+so that a token's bits depend on nothing outside its canvas. The softmax is taken on the way (Milakov and Gimelshein
+2018, arXiv:1805.02867), in float32. The library's kernel works on 128 queries at a time, which leaves many of a GPU's
+multiprocessors idle in the last round of a pass over few tokens.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+QUERIES, KEYS = 64, 64
+"""Of a program, and read at a time."""
+LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def _attend(
+    query,
+    key,
+    value,
+    out,
+    starts,
+    key_starts,
+    scale,
+    query_stride,
+    key_stride,
+    value_stride,
+    out_stride,
+    GROUP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+):
+    head, canvas = tl.program_id(1), tl.program_id(2)
+    first, end = tl.load(starts + canvas), tl.load(starts + canvas + 1)
+    first += tl.program_id(0) * QUERIES
+    if first < end:
+        first_key = tl.load(key_starts + canvas).to(tl.int64)
+        num_keys = (tl.load(key_starts + canvas + 1) - first_key).to(tl.int32)
+        rows, across, along = first + tl.arange(0, QUERIES), tl.arange(0, WIDTH), tl.arange(0, KEYS)
+        inside = (rows < end)[:, None]
+        place = rows[:, None].to(tl.int64)
+        q = tl.load(query + place * query_stride + head * WIDTH + across[None, :], mask=inside, other=0.0)
+        key += first_key * key_stride + (head // GROUP) * WIDTH
+        value += first_key * value_stride + (head // GROUP) * WIDTH
+        keys = key + along[None, :] * key_stride + across[:, None]
+        values = value + along[:, None] * value_stride + across[None, :]
+        largest = tl.full((QUERIES,), float("-inf"), tl.float32)
+        total = tl.zeros((QUERIES,), tl.float32)
+        mixed = tl.zeros((QUERIES, WIDTH), tl.float32)
+        for start in range(0, num_keys, KEYS):
+            there = along < num_keys - start
+            k = tl.load(keys + start * key_stride, mask=there[None, :], other=0.0)
+            score = tl.where(there[None, :], tl.dot(q, k) * scale, float("-inf"))
+            now = tl.maximum(largest, tl.max(score, 1))
+            power, shrink = tl.exp2(score - now[:, None]), tl.exp2(largest - now)
+            total = total * shrink + tl.sum(power, 1)
+            v = tl.load(values + start * value_stride, mask=there[:, None], other=0.0)
+            mixed = tl.dot(power.to(q.dtype), v, mixed * shrink[:, None])
+            largest = now
+        mixed = (mixed / total[:, None]).to(q.dtype)
+        tl.store(out + place * out_stride + head * WIDTH + across[None, :], mixed, mask=inside)
+
+
+def attend(
+    query: Float[Tensor, "T Hq D"],
+    key: Float[Tensor, "P Hkv D"],
+    value: Float[Tensor, "P Hkv D"],
+    starts: Int[Tensor, " boundaries"],
+    key_starts: Int[Tensor, " boundaries"],
+    longest: int,
+    *,
+    scale: float,
+) -> Float[Tensor, "T Hq D"]:
+    """Attention of each canvas's queries to the keys of the same canvas, of which there is at least one.
+
+    Args:
+        query: D is a power of two, at least 16; `longest` is at least the most queries of a canvas.
+        key: Hq is a multiple of Hkv.
+        value: Like `key`.
+        starts: Where the queries of each canvas begin and, last, their number; int32.
+        key_starts: The same of keys.
+        longest: Bounds the grid and changes no result.
+        scale: Of scores, before the softmax.
+    """
+    out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    heads, width = query.shape[1:]
+    assert all(part.stride()[1:] == (width, 1) for part in (query, key, value)), "heads must lie side by side"
+    _attend[(triton.cdiv(longest, QUERIES), heads, len(starts) - 1)](
+        *(query, key, value, out, starts, key_starts, scale * LOG2_E),
+        *(query.stride(0), key.stride(0), value.stride(0), out.stride(0)),
+        **{"GROUP": heads // key.shape[1], "WIDTH": width, "QUERIES": QUERIES, "KEYS": KEYS},
+        **{"num_warps": 4, "num_stages": 3},
+    )
+    return out
