@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
@@ -14,8 +15,6 @@ def plugin_options(network: nn.Module, *, bfloat16: bool) -> dict[str, Any]:
     Passes in bfloat16 gather weights in it; gradients are summed, and the optimiser steps, in float32. Layers' inputs
     are left as they are: rotations are computed in the precision of their tables, which may be float32.
     """
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
@@ -28,6 +27,13 @@ def plugin_options(network: nn.Module, *, bfloat16: bool) -> dict[str, Any]:
         "cpu_ram_efficient_loading": False,
         "mixed_precision_policy": policy,
     }
+
+
+def spread_again(model: nn.Module) -> None:
+    """Let go of the weights that stay gathered after a pass without a backward one; nothing if none are spread."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def local(weight: Tensor) -> Tensor:

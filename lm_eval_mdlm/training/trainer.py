@@ -13,6 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from ..errors import UsageError
 from .evaluation import row_losses, summarise
+from .sharding import spread_again
 from .trainable import trainable
 
 
@@ -82,6 +83,7 @@ class DiffusionTrainer(Trainer):  # type: ignore[misc]
             workers=self.args.dataloader_num_workers,
         )
         self.model.train(was_training)
+        spread_again(self.model)
         summed = self.accelerator.reduce(losses.to(self.args.device), reduction="sum").cpu()
         metrics = summarise(summed, num_examples=len(rows.examples)).metrics(metric_key_prefix)
         self.log(dict(metrics))
