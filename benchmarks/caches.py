@@ -8,15 +8,16 @@ Times are those of a small network on this machine, where a pass over few tokens
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.report import Report, Value
 from lm_eval_mdlm import load_backbone
-from lm_eval_mdlm.demo.compare import BLOCK_LENGTH, MED, decode_all, read_problems
+from lm_eval_mdlm.demo import read_problems
+from lm_eval_mdlm.demo.ways import MED_ALONE, SINGLE, Way, decode_all
 
 
-DECODINGS: dict[str, dict[str, Any]] = {"k = 1": {"sampler": "fixed_k", "k": 1}, "MED": MED}
+DECODINGS: dict[str, Way] = {"k = 1": SINGLE, "MED": MED_ALONE}
+BLOCK_LENGTH = 13
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, decoding in DECODINGS.items():
         for cache in ("none", "prefix", "dual"):
             started = time.perf_counter()
-            outcome = decode_all(backbone, problems, f"{name}, cache {cache}", cache=cache, **decoding)
+            outcome = decode_all(backbone, problems, decoding, block_length=BLOCK_LENGTH, cache=cache)
             line: dict[str, Value] = {"decoding": name, "cache": cache, "accuracy, %": 100 * outcome.accuracy}
             line |= {"standard error": 100 * outcome.standard_error, "NFE": outcome.nfe}
             line |= {"of them partial": outcome.nfe_partial, "seconds": time.perf_counter() - started}
             rows.append(line)
-            print(outcome, flush=True)
+            print(f"cache {cache:<7}{outcome}", flush=True)
     facts: dict[str, Value] = {"problems": len(problems), "block length": BLOCK_LENGTH}
     line_typed = command("caches", argv)
     Report(name="caches", command=line_typed, rows=rows, device=options.device, facts=facts).write(options.out)

@@ -1,4 +1,4 @@
-"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: lm_eval's command line with `mdlm` registered, and `finetune` beside it.
+"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: lm_eval's command line with `mdlm` registered, `finetune` and `merge`.
 
 Does by hand what the start-up shim does, for environments where that is turned off.
 """
@@ -9,12 +9,17 @@ from .errors import print_usage_errors_in_one_line
 
 
 def main() -> None:
-    """Run the training command, or else lm_eval's own command line."""
+    """Run a command of ours, or else lm_eval's own command line."""
     print_usage_errors_in_one_line()
     if sys.argv[1:2] == ["finetune"]:
         from .commands.finetune import main as finetune
 
         finetune(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["merge"]:
+        from .commands.merge import main as merge
+
+        merge(sys.argv[2:])
         return
 
     from . import register

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, identity, kernel, memory, price, scaling, shortage, timing
+from benchmarks import cpu, engine, identity, kernel, memory, price, scaling, shortage, timing, training
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.replay import random_prompts
@@ -179,3 +179,13 @@ def test_a_report_keeps_every_repeat_and_a_table_with_all_columns(tmp_path, caps
     table = (tmp_path / "new" / "trial.md").read_text()
     assert "| case | ms | more |\n| --- | --- | --- |\n| a | 2 (1 to 3) | - |\n| b | - | 0.25 |" in table
     assert capsys.readouterr().out.strip() == table.strip()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_training_script_trains_adapters_and_loads_them_back(tmp_path, capsys, rows):
+    sizes = ["--device", "cpu", "--shape", "tiny", "--steps", "2", "--rows", str(rows), "--length", "200"]
+    training.main(["lora", *sizes, "--scratch", str(tmp_path)])
+    *_, report, loaded = capsys.readouterr().out.splitlines()
+    found = json.loads(report)
+    assert found["saved, MB"]["adapter"] < found["saved, MB"]["checkpoints/checkpoint-2"] < 1
+    assert loaded.startswith("loaded back: 28 adapters, equal to those of the last checkpoint")

@@ -3,12 +3,14 @@
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .optimisers import OPTIMISERS
 
 
 def option(help_text: str, default: Any = dataclasses.MISSING, **limits: Any) -> Any:
@@ -22,10 +24,11 @@ class TrainingConfig:
 
     data: str = option('JSON Lines; "prompt" and "response", or "prompt", "solution" and "answer", on each line')
     out: str = option("folder for the checkpoint; must not exist or be empty, except with --resume")
-    pretrained: str | None = option("checkpoint to fine-tune: a folder or hub id", None)
+    pretrained: str | None = option("checkpoint to fine-tune: a folder, a hub id, or demo for the packaged one", None)
     from_scratch: str | None = option("folder with config.json and tokenizer; weights are drawn at random", None)
     revision: str | None = option("branch, tag or commit of a hub id", None)
-    validation: str | None = option("like --data, for the evaluation loss", None)
+    validation: str | None = option("like --data, for the validation loss", None)
+    skip_unfit: bool = option("train without the examples that do not fit, instead of refusing them", False)
     template: str = option(
         "layout of responses with an answer, as in the tasks (JSON)",
         '[{"reasoning": 246}, {"text": "\\nThe answer is \\\\boxed{"}, {"answer": 10}]',
@@ -37,7 +40,10 @@ class TrainingConfig:
     steps: int = option("optimiser steps", 1000, least=1)
     batch_size: int = option("rows per step, over all devices", 32, least=1)
     device_batch_size: int | None = option("rows per pass and device; all of a device's rows if unset", None, least=1)
-    learning_rate: float = option("peak learning rate of AdamW", 1e-5, least=0)
+    optim: str = option(
+        "AdamW; with states of 8 bits by bitsandbytes or torchao; or Adafactor", "adamw", choices=tuple(OPTIMISERS)
+    )
+    learning_rate: float = option("peak learning rate", 1e-5, least=0)
     warmup_steps: int = option("steps of linear warm-up", 50, least=0)
     decay_share: float = option("last part of the run in which the rate falls to 1 percent", 0.4, least=0, most=1)
     weight_decay: float = option("decoupled weight decay", 0.01, least=0)
@@ -46,26 +52,65 @@ class TrainingConfig:
     average_decay: float = option(
         "save an exponential average of the weights with this decay; 0 is off", 0.0, least=0, most=1
     )
-    lora_rank: int = option("rank of LoRA adapters, merged on saving; 0 trains all weights", 0, least=0)
+    lora_rank: int = option("rank of LoRA adapters; 0 trains all weights", 0, least=0)
     lora_alpha: float = option("scale of LoRA: alpha / rank", 16.0, least=0)
-    weights_dtype: str = option("dtype of weights in training", "float32", choices=("float32", "bfloat16"))
+    adapter_only: bool = option(
+        "with --lora-rank: save OUT/adapter alone; else the merged network is saved beside it", False
+    )
+    weights_dtype: str = option(
+        "dtype of the weights; auto is float32, and that of --precision for frozen ones under LoRA (adapters: float32)",
+        "auto",
+        choices=("auto", "float32", "bfloat16"),
+    )
     precision: str = option("arithmetic of the passes", "bfloat16", choices=("float32", "bfloat16"))
     save_dtype: str = option("dtype of the saved weights", "bfloat16", choices=("float32", "bfloat16"))
     gradient_checkpointing: bool = option("recompute activations: less memory, a third more time", False)
+    shard: bool = option(
+        "spread weights, gradients and optimiser states over all processes (FSDP2); needs a launcher", False
+    )
     compile: bool = option("compile the network; every batch is then padded to one length", False)
     seed: int = option("decides weights, order, layouts and masks", 0, least=0)
     log_every: int = option("steps between log lines", 50, least=1)
-    evaluate_every: int = option("steps between evaluation losses, with --validation", 500, least=1)
+    evaluate_every: int = option("steps between validation losses, with --validation", 500, least=1)
+    evaluate_at_start: bool = option("with --validation: the loss before the first step too", False)
+    evaluation_draws: int = option("maskings of every validation example; more, and the loss is surer", 4, least=1)
     save_every: int = option("steps between resumable checkpoints in OUT/checkpoints; 0 is none", 500, least=0)
     workers: int = option("processes that prepare batches", 2, least=0)
     cpu: bool = option("run on the CPU even if there is a GPU", False)
-    resume: bool = option("go on from the last checkpoint in OUT; all other options as before", False)
+    report_to: str = option("experiment trackers as transformers names them, with commas: wandb,tensorboard", "none")
+    run_name: str | None = option("name of the run in these trackers; OUT if unset", None)
+    dry_run: bool = option("say what would be trained and whether it fits, and stop before anything is written", False)
+    resume: bool = option("go on from the last whole checkpoint in OUT; all other options as before", False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
         if (self.pretrained is None) == (self.from_scratch is None):
             raise UsageError("give either --pretrained (fine-tune) or --from-scratch (new weights), not both.")
+        if self.from_scratch is not None and self.lora_rank:
+            raise UsageError("--lora-rank adapts trained weights, and --from-scratch has none; use --pretrained.")
+        if self.lora_rank == 0 and self.adapter_only:
+            raise UsageError("--adapter-only saves LoRA adapters, and --lora-rank is 0; set a rank, such as 16.")
+        if self.lora_rank == 0 and self.weights_dtype == "bfloat16":
+            raise UsageError(
+                "--weights-dtype bfloat16 trains no weights: most updates are smaller than half a step between two "
+                "bfloat16 numbers and round to nothing; use float32, with --shard, --optim adamw_8bit or --lora-rank "
+                "where memory is short."
+            )
+        if self.weights_dtype == "bfloat16" and self.precision == "float32":
+            raise UsageError("--weights-dtype bfloat16 needs passes in it too; leave out --precision float32.")
+        if self.evaluate_at_start and self.validation is None:
+            raise UsageError("--evaluate-at-start needs examples to evaluate; give --validation.")
+        if self.shard and (self.lora_rank or self.compile):
+            other = "--lora-rank: adapters leave little to spread" if self.lora_rank else "--compile"
+            raise UsageError(f"--shard cannot be combined with {other}; leave one of them out.")
+
+    @property
+    def network_dtype(self) -> str:
+        """Dtype in which the network is loaded, `weights_dtype` with auto resolved."""
+        if self.weights_dtype != "auto":
+            return self.weights_dtype
+        return "bfloat16" if self.lora_rank and self.precision == "bfloat16" else "float32"
 
     def record(self) -> dict[str, Any]:
         """The options that decide what is computed, as plain values."""
@@ -86,7 +131,10 @@ class TrainingConfig:
                 )
 
 
-RUN_ONLY = ("out", "resume", "workers", "cpu", "log_every", "evaluate_every", "save_every", "device_batch_size")
+RUN_ONLY = (
+    *("out", "resume", "dry_run", "workers", "cpu", "device_batch_size", "report_to", "run_name", "adapter_only"),
+    *("log_every", "save_every", "evaluate_every", "evaluate_at_start", "evaluation_draws"),
+)
 """Options that may change on --resume."""
 
 
@@ -122,5 +170,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def from_arguments(arguments: Sequence[str] | None = None) -> TrainingConfig:
-    """The options of a command line; UsageError for a value out of range."""
-    return TrainingConfig(**vars(parser().parse_args(arguments)))
+    """The options of a command line, `--batch-size` and `--batch_size` alike; UsageError for a value out of range."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return TrainingConfig(**vars(parser().parse_args([_with_hyphens(word) for word in words])))
+
+
+def _with_hyphens(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value

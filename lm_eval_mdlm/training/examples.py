@@ -27,7 +27,8 @@ def parse_line(text: str, *, path: Path, line: int) -> Example:
     """The example of one line; other keys than the expected ones are ignored.
 
     Raises:
-        UsageError: not JSON, not an object, a key missing, a value that is no string, or an empty response.
+        UsageError: not JSON, not an object, a key missing, keys of both kinds, a value that is no string, or an empty
+            response.
     """
     try:
         record = json.loads(text)
@@ -35,16 +36,26 @@ def parse_line(text: str, *, path: Path, line: int) -> Example:
         raise UsageError(f"{path}, line {line}: not valid JSON ({error.msg}); expected {EXPECTED}.") from None
     if not isinstance(record, dict):
         raise UsageError(f"{path}, line {line}: expected {EXPECTED}, got {type(record).__name__}.")
-    kind = next((kind for kind in KINDS if kind <= record.keys()), None)
-    if kind is None:
-        raise UsageError(f"{path}, line {line}: expected {EXPECTED}, got the keys {sorted(record)}.")
-    for key in sorted(kind):
-        if not isinstance(record[key], str):
-            raise UsageError(f"{path}, line {line}: {key!r} must be a string, got {record[key]!r}.")
-        if key != "prompt" and not record[key].strip():
-            raise UsageError(f"{path}, line {line}: {key!r} is empty; remove the line or fill it.")
-    solution = record["response"] if "response" in kind else record["solution"]
-    return Example(prompt=record["prompt"], solution=solution, answer=record.get("answer"), line=line)
+    kinds = [kind for kind in KINDS if kind <= record.keys()]
+    if len(kinds) != 1:
+        rule = "expected" if not kinds else "cannot be both a plain and a templated example, expected"
+        raise UsageError(f"{path}, line {line}: {rule} {EXPECTED}, got the keys {sorted(record)}.")
+    for key in sorted(kinds[0]):
+        _check_text(record[key], key, path=path, line=line)
+    if "response" in kinds[0]:
+        return Example(prompt=record["prompt"], solution=record["response"], answer=None, line=line)
+    return Example(prompt=record["prompt"], solution=record["solution"], answer=record["answer"], line=line)
+
+
+def _check_text(value: object, key: str, *, path: Path, line: int) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{path}, line {line}: {key!r} must be a string, got {value!r}.")
+    if key != "prompt" and not value.strip():
+        raise UsageError(f"{path}, line {line}: {key!r} is empty; remove the line or fill it.")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise UsageError(
+            f"{path}, line {line}: {key!r} holds half of a surrogate pair, which is no character; correct its escapes."
+        )
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -55,8 +66,11 @@ def read_examples(path: Path) -> list[Example]:
     """
     if not path.is_file():
         raise UsageError(f"the training file {path} does not exist; give a JSON Lines file.")
-    with path.open(encoding="utf-8") as file:
-        examples = [parse_line(text, path=path, line=i) for i, text in enumerate(file, start=1) if text.strip()]
+    try:
+        with path.open(encoding="utf-8-sig") as file:  # a byte order mark, as Windows editors write it, is no text
+            examples = [parse_line(text, path=path, line=i) for i, text in enumerate(file, start=1) if text.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the training file {path} must be UTF-8, got {error}; convert it.") from None
     if not examples:
         raise UsageError(f"the training file {path} holds no example; expected on each line {EXPECTED}.")
     return examples

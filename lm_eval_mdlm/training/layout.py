@@ -120,33 +120,56 @@ def layout_of(template: Template, encode: Encode, *, end_token_id: int, free_sha
     return Layout(segments=tuple(segments), end_token_id=end_token_id, free_share=free_share, end_padding=end_padding)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unfit:
+    """An example that cannot be trained on, and why."""
+
+    line: int
+    reason: str
+    """Which limit it breaks; the same for all examples that break it."""
+    detail: str
+    """The whole sentence, with the example's own numbers and the next step."""
+
+
 def tokenize(
     examples: Sequence[Example],
     encode_all: Callable[[list[str]], list[list[int]]],
     *,
     layout: Layout,
     max_length: int,
-) -> list[TokenizedExample]:
-    """Token ids of all examples; `encode_all` maps texts to ids without special tokens.
+) -> tuple[list[TokenizedExample], list[Unfit]]:
+    """Token ids of the examples that fit, and the others: too long an answer, or a canvas beyond the context.
 
-    Raises:
-        UsageError: an answer longer than the answer segment, or a canvas longer than the model's context.
+    `encode_all` maps texts to ids without special tokens; `max_length` is the model's context in tokens.
     """
-    answer_length = next(segment.length for segment in layout.segments if segment.kind == "answer")
     texts = ([e.prompt for e in examples], [e.solution for e in examples], [e.answer or "" for e in examples])
-    tokenized = []
+    fit: list[TokenizedExample] = []
+    unfit: list[Unfit] = []
     for example, *ids in zip(examples, *map(encode_all, texts), strict=True):
         prompt, solution, answer = (np.array(piece, dtype=np.int64) for piece in ids)
-        if len(answer) > answer_length:
-            raise UsageError(
-                f"line {example.line}: the answer {example.answer!r} has {len(answer)} tokens, more than the "
-                f"{answer_length} of the template's answer segment; give a --template with a longer one."
-            )
         pieces = TokenizedExample(prompt=prompt, solution=solution, answer=None if example.answer is None else answer)
-        if (longest := layout.longest(pieces)) > max_length:
-            raise UsageError(
-                f"line {example.line}: up to {longest} tokens do not fit the model's context of {max_length}; "
-                "shorten the example, the --template's reasoning segment or --end-padding."
-            )
-        tokenized.append(pieces)
-    return tokenized
+        misfit = _misfit(example, pieces, layout, max_length)
+        if misfit is None:
+            fit.append(pieces)
+        else:
+            unfit.append(misfit)
+    return fit, unfit
+
+
+def _misfit(example: Example, pieces: TokenizedExample, layout: Layout, max_length: int) -> Unfit | None:
+    answer_length = next(segment.length for segment in layout.segments if segment.kind == "answer")
+    if pieces.answer is not None and len(pieces.answer) > answer_length:
+        detail = (
+            f"line {example.line}: the answer {example.answer!r} has {len(pieces.answer)} tokens, more than the "
+            f"{answer_length} of the template's answer segment; give a --template with a longer one"
+        )
+        return Unfit(
+            line=example.line, reason=f"answer longer than the template's {answer_length} tokens", detail=detail
+        )
+    if (longest := layout.longest(pieces)) > max_length:
+        detail = (
+            f"line {example.line}: up to {longest} tokens do not fit the model's context of {max_length}; shorten the "
+            "example, the --template's reasoning segment or --end-padding"
+        )
+        return Unfit(line=example.line, reason=f"longer than the model's context of {max_length} tokens", detail=detail)
+    return None

@@ -1,91 +1,96 @@
-"""Trainable networks from checkpoints or from a configuration, and back into the layout they came in."""
+"""Trainable networks from checkpoints or from a configuration."""
 
-import re
-import shutil
+import contextlib
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..backbones.backbone import SpecialTokens
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.families.family import Architecture
+from ..checkpoints.families.family import Architecture, Family
 from ..checkpoints.families.known import family_of
-from ..checkpoints.families.llada import BLOCK_PARTS
+from ..checkpoints.packaged import DEMO, checkpoint_dir
 from ..checkpoints.raw_config import RawConfig
 from ..checkpoints.tokenizer import load_tokenizer, special_tokens
 from ..checkpoints.weights import check_weights, refuse_differences
 from ..errors import UsageError
 
 
-COPIED = ("*.json", "merges.txt", "*.jinja")
-"""Files beside the weights that a saved checkpoint takes over from the one it started from."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class TrainableNetwork:
-    """A network in transformers' own class, with what is needed to train and to save it."""
+class Source:
+    """What a run starts from, before any weight is read: a checkpoint's configuration and tokenizer."""
 
-    network: Any
-    """A causal-LM class of transformers that attends both ways, or its peft wrapper."""
+    checkpoint: Checkpoint
+    family: Family
+    architecture: Architecture
     tokenizer: PreTrainedTokenizerBase
     tokens: SpecialTokens
-    folder: Path
-    """Where config.json and the tokenizer are."""
-    family: str
-    shift: bool
-    """Token i is predicted from state i - 1."""
+
+    @classmethod
+    def open(cls, name: str, revision: str | None = None) -> "Source":
+        """Of a folder, a hub id, or `demo` for the packaged checkpoint.
+
+        Raises:
+            UsageError: For a checkpoint that cannot be used, and for one without tokenizer or mask token.
+        """
+        checkpoint = Checkpoint.open(str(checkpoint_dir()) if name == DEMO else name, revision)
+        raw = RawConfig.read(checkpoint.folder)
+        family = family_of(raw)
+        architecture = family.architecture(raw)
+        tokenizer = load_tokenizer(checkpoint.folder, family)
+        if tokenizer is None:
+            raise UsageError(f"{name} has no tokenizer files; training needs them, copy them beside config.json.")
+        tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, turn_end=family.turn_end)
+        architecture.config._attn_implementation = "sdpa"
+        return cls(checkpoint=checkpoint, family=family, architecture=architecture, tokenizer=tokenizer, tokens=tokens)
 
     @property
     def max_length(self) -> int:
         """Longest canvas in tokens."""
-        return int(self.network.config.max_position_embeddings)
+        return int(self.architecture.config.max_position_embeddings)
+
+    def outline(self) -> Any:
+        """The network without memory for its weights: shapes alone."""
+        with torch.device("meta"):
+            return self.architecture.network(self.architecture.config)
+
+    def load(self, dtype: torch.dtype, *, random_weights: bool = False) -> "TrainableNetwork":
+        """The network on the CPU, in training mode; `random_weights` are drawn from torch's generator.
+
+        Raises:
+            UsageError: For weights that are missing, damaged or not those of the configuration.
+        """
+        if random_weights:
+            network = self.architecture.network(self.architecture.config).to(dtype)
+        else:
+            self.checkpoint.fetch_weights()
+            folder = self.checkpoint.folder
+            check_weights(folder, self.architecture)
+            network = _with_weights(folder, self.architecture, dtype)
+        if self.architecture.float32_rope:
+            # Rotations are computed in the dtype of what the table is asked for; see Backbone's float32_rope.
+            network.model.rotary_emb.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
+        return TrainableNetwork(network=network.train(), source=self)
 
 
-def load_network(
-    source: str, *, random_weights: bool, dtype: torch.dtype, revision: str | None = None
-) -> TrainableNetwork:
-    """A network on the CPU, in training mode.
+@dataclass(frozen=True, kw_only=True)
+class TrainableNetwork:
+    """A network in transformers' own class, and what it was made from."""
 
-    Args:
-        source: Folder or hub id; with `random_weights` only its config.json and tokenizer are used.
-        random_weights: Draw new weights from torch's generator instead of loading.
-        dtype: Of the weights.
-        revision: Branch, tag or commit of a hub id.
+    network: Any
+    """A causal-LM class of transformers that attends both ways, or its peft wrapper."""
+    source: Source
 
-    Raises:
-        UsageError: For a checkpoint that cannot be used, and for one without tokenizer or mask token.
-    """
-    checkpoint = Checkpoint.open(source, revision)
-    raw = RawConfig.read(checkpoint.folder)
-    family = family_of(raw)
-    architecture = family.architecture(raw)
-    tokenizer = load_tokenizer(checkpoint.folder, family)
-    if tokenizer is None:
-        raise UsageError(f"{source} has no tokenizer files; training needs them, copy them beside config.json.")
-    tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, turn_end=family.turn_end)
-    architecture.config._attn_implementation = "sdpa"
-    if random_weights:
-        network = architecture.network(architecture.config).to(dtype)
-    else:
-        checkpoint.fetch_weights()
-        check_weights(checkpoint.folder, architecture)
-        network = _with_weights(checkpoint.folder, architecture, dtype)
-    if architecture.float32_rope:
-        # Rotations are computed in the dtype of what the table is asked for; see Backbone's float32_rope.
-        network.model.rotary_emb.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
-    return TrainableNetwork(
-        network=network.train(),
-        tokenizer=tokenizer,
-        tokens=tokens,
-        folder=checkpoint.folder,
-        family=family.name,
-        shift=family.shift,
-    )
+    @property
+    def shift(self) -> bool:
+        """Token i is predicted from state i - 1."""
+        return self.source.family.shift
 
 
 def _with_weights(folder: Path, architecture: Architecture, dtype: torch.dtype) -> Any:
@@ -98,6 +103,7 @@ def _with_weights(folder: Path, architecture: Architecture, dtype: torch.dtype) 
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
+        generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
     )
     tied = {"lm_head.weight"} if network.config.tie_word_embeddings else set()
     refuse_differences(
@@ -109,49 +115,49 @@ def _with_weights(folder: Path, architecture: Architecture, dtype: torch.dtype) 
     return network
 
 
-def hub_name(native: str, family: str) -> str:
-    """The name under which the family's checkpoints hold a weight of the native network."""
-    if family != "LLaDA":
-        return native
-    outer = {
-        "model.embed_tokens.": "model.transformer.wte.",
-        "model.norm.": "model.transformer.ln_f.",
-        "lm_head.": "model.transformer.ff_out.",
-    }
-    for ours, theirs in outer.items():
-        if native.startswith(ours):
-            return theirs + native.removeprefix(ours)
-    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)", native)
-    assert match, f"{native} is no weight of a Llama network"
-    part = next(theirs for theirs, ours in BLOCK_PARTS.items() if ours == match[2])
-    return f"model.transformer.blocks.{match[1]}.{part}.{match[3]}"
-
-
-def save_checkpoint(trained: TrainableNetwork, out: Path, *, dtype: torch.dtype) -> None:
-    """Write what `pretrained=` loads: config.json, safetensors under the family's own names, tokenizer files."""
-    network = trained.network
-    if not isinstance(network, PreTrainedModel):
-        network = network.merge_and_unload()
-    weights: dict[str, Tensor] = {
-        hub_name(name, trained.family): weight.detach().to("cpu", dtype).contiguous()
-        for name, weight in network.state_dict().items()
-        if not (name == "lm_head.weight" and network.config.tie_word_embeddings)
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    save_torch_state_dict(weights, out, max_shard_size="5GB")
-    for pattern in COPIED:
-        for path in trained.folder.glob(pattern):
-            if not path.name.endswith(".index.json"):
-                shutil.copyfile(path, out / path.name)
-
-
-def with_lora(trained: TrainableNetwork, *, rank: int, alpha: float) -> TrainableNetwork:
+def with_lora(network: nn.Module, *, rank: int, alpha: float) -> nn.Module:
     """The same network with low-rank adapters on every linear layer but the head; all else is frozen."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise UsageError("--lora-rank needs the package peft, and it is not installed; pip install peft.") from None
+    from peft import LoraConfig, get_peft_model
 
     adapters = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0)
-    network: nn.Module = get_peft_model(trained.network, adapters)
-    return replace(trained, network=network)
+    with _without_warning_of_old_names():
+        wrapped: nn.Module = get_peft_model(network, adapters)  # type: ignore[arg-type]
+    return wrapped
+
+
+@contextlib.contextmanager
+def _without_warning_of_old_names() -> Iterator[None]:
+    # peft reads an attribute that transformers has renamed; users can do nothing about that.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
+
+
+def with_adapter(trained: TrainableNetwork, folder: Path) -> TrainableNetwork:
+    """A network with the adapters that an earlier run has saved.
+
+    Raises:
+        UsageError: If the folder holds no adapter, or one of another network.
+    """
+    require_peft("an adapter")
+    from peft import PeftModel
+
+    if not (folder / "adapter_config.json").is_file():
+        raise UsageError(f"--adapter {folder} must hold adapter_config.json; give the folder OUT/adapter of a run.")
+    try:
+        with _without_warning_of_old_names():
+            return replace(trained, network=PeftModel.from_pretrained(trained.network, str(folder)))
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"--adapter {folder} does not fit {trained.source.checkpoint.pretrained}: {reason[:200]}; give the "
+            "--pretrained that it was trained on."
+        ) from None
+
+
+def require_peft(what: str) -> None:
+    """UsageError if the package peft is not there."""
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise UsageError(f"{what} needs the package peft, and it is not installed; pip install peft.") from None

@@ -27,8 +27,8 @@ class MaskedDenoising(nn.Module):
         masked: Int[Tensor, " M"],
         targets: Int[Tensor, " M"],
         weights: Float[Tensor, " M"],
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The loss, averaged over rows; `weights` hold all normalisation."""
+    ) -> dict[str, Float[Tensor, ""] | Float[Tensor, " B"]]:
+        """The loss, averaged over rows, and in evaluation `row_losses` too; `weights` hold all normalisation."""
         decoder, head = self.network.get_decoder(), self.network.get_output_embeddings()  # type: ignore[operator]
         # A four-dimensional mask is taken as it is; a two-dimensional one costs a device sync in every pass.
         states = decoder(input_ids=token_ids, attention_mask=present[:, None, None, :], use_cache=False)[0]
@@ -36,4 +36,9 @@ class MaskedDenoising(nn.Module):
         rows = masked - self.offset * (masked % token_ids.shape[1] > 0)
         logits = head(states.flatten(0, 1)[rows])
         losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-        return {"loss": (losses * weights).sum()}
+        loss = (losses * weights).sum()
+        if self.training:
+            return {"loss": loss}
+        num_rows, length = token_ids.shape
+        row_losses = losses.new_zeros(num_rows).index_add(0, masked // length, losses * weights * num_rows)
+        return {"loss": loss, "row_losses": row_losses}

@@ -4,75 +4,81 @@ import functools
 import json
 import logging
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PrinterCallback
 
 from ..canvas.template import Template
 from ..errors import UsageError
+from .arguments import rows_per_device, training_arguments
 from .averaging import AveragedWeights
 from .batches import NoisyRows, collate
 from .config import TrainingConfig
-from .examples import read_examples
-from .layout import Layout, TokenizedExample, layout_of, tokenize
-from .networks import TrainableNetwork, load_network, save_checkpoint, with_lora
+from .evaluation import validation_rows
+from .launch import Launch, warning_of_idle_gpus
+from .layout import Layout, layout_of
+from .networks import Source, TrainableNetwork, require_peft, with_lora
 from .objective import MaskedDenoising
-from .trainer import DiffusionTrainer
+from .optimisers import OPTIMISERS
+from .plan import ExampleSet, Plan, shape_of, workload_of
+from .progress import Progress
+from .resuming import CompletionMarker, newest_complete
+from .saving import save_adapter, save_checkpoint
+from .sharding import plugin_options
+from .trainer import DiffusionTrainer, OneDeviceArguments
 
 
 logger = logging.getLogger(__name__)
 RECORD = "training.json"
-EVALUATION_SEED = 2**32
-"""Apart from any training seed's rows: seeds are below this in practice, and places never meet."""
 
 
 def train(config: TrainingConfig) -> dict[str, float]:
-    """Train and save; returns the last losses.
+    """Train and save; returns the last losses. With `dry_run` only say what would be done.
 
     Raises:
         UsageError: For options, files or checkpoints that cannot be used; nothing has been written then.
     """
+    launch = Launch.current()
+    arguments = training_arguments(config, num_processes=launch.num_processes)
     out = Path(config.out)
-    checkpoint = _last_checkpoint(config, out)
-    torch.manual_seed(config.seed)
-    trained = load_network(
-        config.pretrained or config.from_scratch or "",
-        random_weights=config.from_scratch is not None,
-        dtype=getattr(torch, config.weights_dtype),
-        revision=config.revision,
-    )
-    layout = _layout(config, trained)
-    examples = _examples(config.data, trained, layout)
-    held_out = _examples(config.validation, trained, layout) if config.validation else []
-    if config.lora_rank:
-        trained = with_lora(trained, rank=config.lora_rank, alpha=config.lora_alpha)
-    _, rank = process_count_and_rank()
-    if rank == 0:
+    checkpoint = launch.agree(lambda: _checkpoint_to_go_on_from(config, out))
+    plan, layout = _plan(config, launch, arguments.device)
+    if launch.is_first:
+        lines = [*plan.lines(), warning_of_idle_gpus(launch, cpu=config.cpu)]
+        print("\n".join(line for line in lines if line), file=sys.stderr, flush=True)
+    for examples in (plan.data, plan.held_out):
+        if examples is not None and not (config.dry_run or config.skip_unfit):
+            examples.refuse_unfit()
+    if config.dry_run:
+        return {}
+    for examples in (plan.data, plan.held_out):
+        if examples is not None:
+            examples.refuse_none_left()
+    trained = _network(config, plan.source)
+    if launch.is_first:
         out.mkdir(parents=True, exist_ok=True)
         config.write(out / RECORD)
-    trainer, averages = _trainer(config, trained, layout, examples, held_out)
+        _remove_unfinished(out)
+    launch.wait_for_all()
+    trainer, averages = _trainer(config, trained, arguments, plan, layout)
     trainer.train(resume_from_checkpoint=checkpoint)
     if averages is not None:
         averages.copy_to_model()
-    losses = trainer.evaluate() if held_out else {}
-    losses["train_loss"] = next(
-        (entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry), float("nan")
-    )
-    if trainer.is_world_process_zero():
-        save_checkpoint(trained, out, dtype=getattr(torch, config.save_dtype))
+    losses = _last_losses(trainer, validate=plan.held_out is not None, changed=averages is not None)
+    _save(config, trained, out, writes=launch.is_first)
+    if launch.is_first:
         (out / "losses.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+    launch.wait_for_all()
+    # accelerate leaves it behind, and a later run in this process would take it for its own option.
+    os.environ.pop("ACCELERATE_USE_FSDP", None)
     return losses
 
 
-def process_count_and_rank() -> tuple[int, int]:
-    """How many processes a launcher started, and which one this is."""
-    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-
-
-def _last_checkpoint(config: TrainingConfig, out: Path) -> str | None:
+def _checkpoint_to_go_on_from(config: TrainingConfig, out: Path) -> str | None:
     if not config.resume:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UsageError(f"--out {out} exists and is not empty; name a new folder, or add --resume to go on there.")
@@ -80,100 +86,119 @@ def _last_checkpoint(config: TrainingConfig, out: Path) -> str | None:
     if not (out / RECORD).is_file():
         raise UsageError(f"--resume: {out} holds no {RECORD} of an earlier run; leave --resume out to start one.")
     config.check_same(out / RECORD)
-    folder = out / "checkpoints"
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    checkpoint, _ = newest_complete(out / "checkpoints")
+    logger.warning("Resuming from %s.", checkpoint or "the start: there is no whole checkpoint")
+    return None if checkpoint is None else str(checkpoint)
 
 
-def _layout(config: TrainingConfig, trained: TrainableNetwork) -> Layout:
-    return layout_of(
+def _plan(config: TrainingConfig, launch: Launch, device: torch.device) -> tuple[Plan, Layout]:
+    """Everything that is checked before weights are read."""
+    if config.lora_rank:
+        require_peft("--lora-rank")
+    OPTIMISERS[config.optim].check(config.optim, shard=config.shard, has_gpu=device.type == "cuda")
+    source = Source.open(config.pretrained or config.from_scratch or "", config.revision)
+    layout = layout_of(
         Template.parse(config.template),
-        lambda text: trained.tokenizer.encode(text, add_special_tokens=False),
-        end_token_id=trained.tokens.end_token_ids[0],
+        lambda text: source.tokenizer.encode(text, add_special_tokens=False),
+        end_token_id=source.tokens.end_token_ids[0],
         free_share=config.free_share,
         end_padding=config.end_padding,
     )
+    data = ExampleSet.read(Path(config.data), source, layout)
+    held_out = ExampleSet.read(Path(config.validation), source, layout) if config.validation else None
+    work = workload_of(
+        config,
+        rows=rows_per_device(config, launch.num_processes),
+        length=data.longest,
+        num_processes=launch.num_processes,
+    )
+    plan = Plan(
+        config=config,
+        source=source,
+        shape=shape_of(source, config),
+        work=work,
+        data=data,
+        held_out=held_out,
+        device=device,
+        launch=launch,
+    )
+    return plan, layout
 
 
-def _examples(path: str | None, trained: TrainableNetwork, layout: Layout) -> list[TokenizedExample]:
-    def encode_all(texts: list[str]) -> list[list[int]]:
-        ids: list[list[int]] = trained.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
-
-    assert path is not None
-    return tokenize(read_examples(Path(path)), encode_all, layout=layout, max_length=trained.max_length)
+def _network(config: TrainingConfig, source: Source) -> TrainableNetwork:
+    torch.manual_seed(config.seed)  # the same in every process, and so are weights and adapters
+    trained = source.load(getattr(torch, config.network_dtype), random_weights=config.from_scratch is not None)
+    if config.lora_rank:
+        adapted = with_lora(trained.network, rank=config.lora_rank, alpha=config.lora_alpha)
+        trained = TrainableNetwork(network=adapted, source=source)
+    return trained
 
 
 def _trainer(
-    config: TrainingConfig,
-    trained: TrainableNetwork,
-    layout: Layout,
-    examples: list[TokenizedExample],
-    held_out: list[TokenizedExample],
+    config: TrainingConfig, trained: TrainableNetwork, arguments: OneDeviceArguments, plan: Plan, layout: Layout
 ) -> tuple[DiffusionTrainer, AveragedWeights | None]:
     model = MaskedDenoising(trained.network, shift=trained.shift)
     if config.gradient_checkpointing:
-        trained.network.gradient_checkpointing_enable({"use_reentrant": False})
+        _recompute_activations(trained.network)
     if config.compile:
         trained.network.get_decoder().compile(dynamic=False)
-    make_rows = functools.partial(NoisyRows, layout=layout, mask_token_id=trained.tokens.mask_token_id)
-    rows = make_rows(
-        examples, num_rows=config.steps * config.batch_size, rows_per_step=config.batch_size, seed=config.seed
+    if config.shard:
+        arguments.fsdp_plugin_args = plugin_options(trained.network, bfloat16=config.precision == "bfloat16")
+    tokens = plan.source.tokens
+    rows = NoisyRows(
+        plan.data.examples,
+        layout,
+        num_rows=config.steps * config.batch_size,
+        rows_per_step=config.batch_size,
+        mask_token_id=tokens.mask_token_id,
+        seed=config.seed,
     )
-    kept = make_rows(
-        held_out, num_rows=len(held_out), rows_per_step=max(len(held_out), 1), seed=EVALUATION_SEED, shuffle=False
+    kept = plan.held_out and validation_rows(
+        plan.held_out.examples, layout, draws=config.evaluation_draws, mask_token_id=tokens.mask_token_id
     )
-    longest = max(layout.longest(example) for example in [*examples, *held_out])
+    longest = max(plan.data.longest, plan.held_out.longest if plan.held_out else 0)
     pad_to = -(-longest // 8) * 8 if config.compile else None  # multiples of 8 suit the matrix units
     averages = AveragedWeights(model, decay=config.average_decay) if config.average_decay else None
+    callbacks: list[Any] = [Progress(), *([averages] if averages else []), CompletionMarker(plan.launch)]
     trainer = DiffusionTrainer(
         model=model,
-        args=_arguments(config, evaluates=bool(held_out)),
+        args=arguments,
         train_dataset=rows,
-        eval_dataset=kept if held_out else None,
-        data_collator=functools.partial(collate, pad_to=pad_to, pad_token_id=trained.tokens.end_token_ids[0]),
-        callbacks=[averages] if averages else [],
+        eval_dataset=kept,
+        data_collator=functools.partial(collate, pad_to=pad_to, pad_token_id=tokens.end_token_ids[0]),
+        callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)
     return trainer, averages
 
 
-def _arguments(config: TrainingConfig, *, evaluates: bool) -> TrainingArguments:
-    processes, _ = process_count_and_rank()
-    per_device = config.device_batch_size or config.batch_size // processes
-    passes, left_over = divmod(config.batch_size, max(per_device * processes, 1))
-    if left_over or not passes:
-        raise UsageError(
-            f"--batch-size {config.batch_size} must be a multiple of --device-batch-size {per_device} times "
-            f"{processes} processes; change one of them."
-        )
-    schedule: dict[str, Any] = {
-        "lr_scheduler_type": "warmup_stable_decay",
-        "warmup_steps": config.warmup_steps,
-        "lr_scheduler_kwargs": {"num_decay_steps": int(config.decay_share * config.steps), "min_lr_ratio": 0.01},
-    }
-    return TrainingArguments(
-        output_dir=str(Path(config.out) / "checkpoints"),
-        max_steps=config.steps,
-        per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=per_device,
-        gradient_accumulation_steps=passes,
-        learning_rate=config.learning_rate,
-        **schedule,
-        weight_decay=config.weight_decay,
-        adam_beta2=config.beta2,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bfloat16",
-        seed=config.seed,
-        use_cpu=config.cpu,
-        logging_steps=config.log_every,
-        logging_nan_inf_filter=False,  # would wait for the device in every step
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=config.evaluate_every,
-        save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_every or 1,
-        save_total_limit=2,
-        dataloader_num_workers=config.workers,
-        dataloader_prefetch_factor=4 if config.workers else None,
-        dataloader_pin_memory=torch.cuda.is_available() and not config.cpu,
-        remove_unused_columns=False,
-        report_to=[],
-    )
+def _recompute_activations(network: Any) -> None:
+    # Its name since transformers 5.23; the older one warns there.
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def _last_losses(trainer: DiffusionTrainer, *, validate: bool, changed: bool) -> dict[str, float]:
+    """Of the end of a run; validation is not repeated unless weights have `changed` since the last step."""
+    history = trainer.state.log_history
+    losses = {"train_loss": next(entry["loss"] for entry in reversed(history) if "loss" in entry)}
+    if not validate:
+        return losses
+    known = [entry for entry in history if "eval_loss" in entry and entry["step"] == trainer.state.global_step]
+    found = trainer.evaluate() if changed or not known else known[-1]
+    return {name: found[name] for name in ("eval_loss", "eval_loss_error") if name in found} | losses
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Checkpoints after the one that a run goes on from: it writes them again, and into empty folders."""
+    _, broken = newest_complete(out / "checkpoints")
+    for folder in broken:
+        logger.warning("%s was not written to its end and is removed.", folder)
+        shutil.rmtree(folder)
+
+
+def _save(config: TrainingConfig, trained: TrainableNetwork, out: Path, *, writes: bool) -> None:
+    if config.lora_rank and writes:
+        save_adapter(trained, out)
+    if not config.adapter_only:
+        save_checkpoint(trained, out, dtype=getattr(torch, config.save_dtype), writes=writes)

@@ -6,8 +6,8 @@ import pytest
 
 from lm_eval_mdlm import TASKS_DIR, generate, load_backbone
 from lm_eval_mdlm.checkpoints.packaged import checkpoint_dir
-from lm_eval_mdlm.demo import problems_file
-from lm_eval_mdlm.demo.compare import EXIT_THRESHOLD, MED, compare, decode_all, fixed_nfe, read_problems
+from lm_eval_mdlm.demo import problems_file, read_problems
+from lm_eval_mdlm.demo.ways import MED_ALONE, MED_AND_EXIT, decode_all
 from tests.harness.running import evaluate
 
 
@@ -37,8 +37,8 @@ def test_packaged_texts_survive_the_tokenizer(backbone):
 def test_checkpoint_reasons_and_exits_early(backbone):
     # Few problems: what is bound here is far from the measured means (README), not at them.
     problems = read_problems(6)
-    med = decode_all(backbone, problems, "MED", **MED)
-    exited = decode_all(backbone, problems, "MED + exit", **MED, exit_threshold=EXIT_THRESHOLD)
+    med = decode_all(backbone, problems, MED_ALONE, block_length=13)
+    exited = decode_all(backbone, problems, MED_AND_EXIT, block_length=13)
     assert med.accuracy >= 4 / 6 and exited.accuracy >= 4 / 6
     assert med.nfe <= 108 / 3 and exited.nfe <= 0.85 * med.nfe
 
@@ -54,16 +54,6 @@ def test_puzzles_are_solved_in_any_order_and_not_from_left_to_right(backbone):
         )
 
     assert solved(12) >= 7 and solved(1) <= 1
-
-
-def test_comparison_gives_fixed_k_about_the_passes_that_med_needs(backbone, capsys):
-    med, exited, fixed, single = compare(backbone, read_problems(1))
-    assert single.nfe == 108 == fixed_nfe(1)
-    possible = {fixed_nfe(k) for k in range(1, 14)}
-    assert fixed.nfe in possible
-    assert abs(fixed.nfe - med.nfe) == min(abs(nfe - med.nfe) for nfe in possible)
-    assert exited.nfe < med.nfe
-    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 @pytest.mark.parametrize(("task", "nfe"), [("mdlm_demo", 8 * 4 + 1), ("mdlm_demo_plain", 29), ("mdlm_demo_puzzle", 3)])

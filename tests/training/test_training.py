@@ -3,53 +3,15 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lm_eval_mdlm.checkpoints.load import load_backbone
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.training.config import TrainingConfig, from_arguments, parser
+from lm_eval_mdlm.training.config import from_arguments, parser
 from lm_eval_mdlm.training.run import train
 from tests.tiny import make_checkpoint
+from tests.training.running import assert_equal_weights, options, weights
 
 
-TEMPLATE = '[{"reasoning": 12}, {"text": "\\nThe answer is "}, {"answer": 4}]'
-LINES = [
-    {"prompt": "Q: 1 + 1?\nA:", "solution": " 1 + 1 = 2.", "answer": "2"},
-    {"prompt": "Q: 2 + 1?\nA:", "solution": " 2 + 1 = 3, so 3.", "answer": "3"},
-    {"prompt": "Say a.\n", "response": "aaa"},
-]
-
-
-@pytest.fixture
-def data(tmp_path):
-    path = tmp_path / "train.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in LINES))
-    return path
-
-
-@pytest.fixture(params=["llada", "dream"])
-def family(request):
-    return request.param
-
-
-def options(data, out, checkpoint, **more):
-    chosen = {"pretrained": str(checkpoint), "template": TEMPLATE, "steps": 4, "batch_size": 4, "learning_rate": 1e-2}
-    chosen |= {"workers": 0, "cpu": True, "precision": "float32", "save_dtype": "float32", "save_every": 2}
-    chosen |= {"warmup_steps": 1, "log_every": 1, "average_decay": 0.9}
-    return TrainingConfig(data=str(data), out=str(out), **chosen | more)
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def assert_equal_weights(one, other):
-    one, other = weights(one), weights(other)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by peft
 @pytest.mark.parametrize("rank", [0, 2], ids=["full", "lora"])
 def test_fine_tuned_checkpoint_loads_and_differs_from_its_start_in_what_was_trained(tmp_path, data, family, rank):
     start = make_checkpoint(tmp_path / "start", family)
