@@ -1,5 +1,6 @@
 """The benchmark scripts as they are called, their times and their reports."""
 
+import gzip
 import json
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, kernel, memory, scaling, timing
+from benchmarks import cpu, engine, kernel, memory, sandbox, scaling, timing
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.report import Measurement, Report
@@ -124,3 +125,22 @@ def test_a_report_keeps_every_repeat_and_a_table_with_all_columns(tmp_path, caps
     table = (tmp_path / "new" / "trial.md").read_text()
     assert "| case | ms | more |\n| --- | --- | --- |\n| a | 2 (1 to 3) | - |\n| b | - | 0.25 |" in table
     assert capsys.readouterr().out.strip() == table.strip()
+
+
+def test_the_sandbox_script_tells_right_solutions_from_mutations(tmp_path, capsys):
+    def run(solution: str) -> int:
+        doc = {
+            "task_id": "Own/0",
+            "prompt": 'def f(x):\n    """One more."""\n',
+            "canonical_solution": f"    return {solution}\n",
+            "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+        }
+        (tmp_path / "own.jsonl.gz").write_bytes(gzip.compress(json.dumps(doc).encode()))
+        return sandbox.main([str(tmp_path / "own.jsonl.gz"), "--repeats", "1"])
+
+    assert run("x + 1") == 0
+    assert capsys.readouterr().out.count("{'failed': 1}") == len(sandbox.MUTATIONS) == 7
+    assert run("x") == 1
+    assert "'reference'" in capsys.readouterr().out
+    assert run("type('Two', (int,), {'__eq__': lambda *_: True})(x + 1)") == 0

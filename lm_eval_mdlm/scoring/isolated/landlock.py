@@ -45,8 +45,8 @@ def restrict_files(available: int, libraries: Iterable[str]) -> None:
     attributes = [handled, *([_NET_RIGHTS] if available >= 4 else []), *([_SCOPES] if available >= 6 else [])]
     rules = system_call(_CREATE_RULESET, struct.pack(f"={len(attributes)}Q", *attributes), 8 * len(attributes), 0)
     own = [os.path.join(prefix, "lib") for prefix in {sys.prefix, sys.base_prefix, sys.base_exec_prefix}]
-    linked = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
-    for path in {*_SYSTEM, *_LOADER, *_KERNEL, *_DEVICES, *own, *filter(None, linked), *libraries}:
+    linked = filter(os.path.isabs, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    for path in {*_SYSTEM, *_LOADER, *_KERNEL, *_DEVICES, *own, *linked, *libraries}:
         _allow(rules, path, _READ_FILE | _READ_DIR)
     _allow(rules, os.devnull, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled)
     system_call(_RESTRICT_SELF, rules, 0)
