@@ -9,6 +9,7 @@ A line of a message is JSON, `[handle, kind, class, *parts]`: a part is a number
 """
 
 import json
+import operator
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Heap:
     _handles: dict[int, int] = field(default_factory=dict)  # by id()
     _kinds: dict[int, tuple[str, str]] = field(default_factory=dict)
     _written: dict[int, str] = field(default_factory=dict)  # the line that both sides have last agreed on, if mutable
+    _parts: dict[int, list[Any]] = field(default_factory=dict)  # what it consisted of then
     _lines: dict[int, str] = field(default_factory=dict)  # of the message that is being made
     _pending: list[int] = field(default_factory=list)
 
@@ -61,9 +63,11 @@ class Heap:
             part = _encode(self._part(value))
             self._write_pending()
             for handle, before in list(self._written.items()):
-                if (line := self._line(handle)) != before:
-                    self._lines[handle] = line
-                self._write_pending()
+                # The very same parts cost far less to find than a line to write, where much is kept over many calls.
+                if not _same(KINDS[self._kinds[handle][0]].parts(self.objects[handle]), self._parts[handle]):
+                    if (line := self._line(handle)) != before:
+                        self._lines[handle] = line
+                    self._write_pending()
             if (length := sum(map(len, (part, *self._lines.values())))) > max_characters:
                 raise TooLong(f"a value of {length} bytes is over the limit of {max_characters}")
         except BaseException:
@@ -71,7 +75,7 @@ class Heap:
             raise
         for handle, line in self._lines.items():
             if self._is_mutable(handle):
-                self._written[handle] = line
+                self._agree(handle, line)
         return part, list(self._lines.values())
 
     def load(self, lines: Iterable[str]) -> None:
@@ -100,7 +104,7 @@ class Heap:
                 kind = KINDS[self._kinds[handle][0]]
                 assert kind.fill
                 kind.fill(self.objects[handle], [self.value(part) for part in parts[kind.num_fixed :]])
-                self._written[handle] = line
+                self._agree(handle, line)
 
     def value(self, part: Any) -> Any:
         """What a part stands for."""
@@ -123,7 +127,7 @@ class Heap:
         for handle in handles:
             if handle in self.objects:
                 del self._handles[id(self.objects[handle])]
-            for table in (self.objects, self._kinds, self._written):
+            for table in (self.objects, self._kinds, self._written, self._parts):
                 table.pop(handle, None)
             self.exported.discard(handle)
 
@@ -133,6 +137,10 @@ class Heap:
             return False
         self.forget([handle])
         return True
+
+    def _agree(self, handle: int, line: str) -> None:
+        self._written[handle] = line
+        self._parts[handle] = list(KINDS[self._kinds[handle][0]].parts(self.objects[handle]))
 
     def _is_mutable(self, handle: int) -> bool:
         name = self._kinds[handle][0]
@@ -192,3 +200,8 @@ class Heap:
         if kind.fill:
             return kind.make(cls, *map(self.value, parts[: kind.num_fixed]))
         return kind.make(cls, *map(self.value, parts))
+
+
+def _same(parts: Iterable[Any], before: list[Any]) -> bool:
+    parts = list(parts)
+    return len(parts) == len(before) and all(map(operator.is_, parts, before))
