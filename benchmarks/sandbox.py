@@ -8,17 +8,21 @@ any user's interpreter can run it.
 
 import argparse
 import collections
+import contextlib
 import gzip
 import json
 import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
+from lm_eval_mdlm.scoring.isolated.kernel import prctl
 from lm_eval_mdlm.scoring.sandbox import Check, Verdict, check_support, run_checks
 
 
+PR_SET_CHILD_SUBREAPER = 36
 MUTATIONS = {
     "nothing is returned": "return None",
     "the result in a list": "return [result]",
@@ -71,6 +75,17 @@ def timed(checks: Sequence[Check], num_workers: int | None) -> tuple[float, list
     return time.perf_counter() - started, verdicts
 
 
+def processor_seconds() -> float:
+    """Of this process and all that it has started, once these have ended."""
+    while any(thread.name == "sandbox" for thread in threading.enumerate()):
+        time.sleep(0.01)
+    deadline = time.monotonic() + 1
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0] or time.monotonic() < deadline:
+            time.sleep(0.001)
+    return sum(os.times()[:4])
+
+
 def report(name: str, seconds: Sequence[float], verdicts: Sequence[Verdict], wanted: bool) -> list[int]:
     """Print a line; the places of the verdicts that are not as wanted."""
     counts = collections.Counter(verdict.status for verdict in verdicts)
@@ -87,16 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-workers", type=int, help="programs at a time; one per core by default")
     options = parser.parse_args(arguments)
     docs = documents(options.file)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # programs outlive their judges by a moment; so their time is counted here
     print(f"user {os.getuid()}, {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; {check_support()}")
     print("| programs | s by the clock, median (extremes) | verdicts |\n|---|---|---|")
+    before = processor_seconds()
     runs = [timed([reference(doc) for doc in docs], options.num_workers) for _ in range(options.repeats)]
+    spent = (processor_seconds() - before) / options.repeats
     wrong = [
         (docs[place]["task_id"], "reference")
         for place in report("reference solutions", [seconds for seconds, _ in runs], runs[-1][1], True)
     ]
+    print(f"| of these, processor time of all processes | {spent:.2f} | |")
     for name, ending in MUTATIONS.items():
         seconds, verdicts = timed([mutated(doc, ending) for doc in docs], options.num_workers)
         wrong += [(docs[place]["task_id"], name) for place in report(name, [seconds], verdicts, False)]
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
     print(f"not as they must be: {wrong or 'none'}")
     return 1 if wrong else 0
 
