@@ -1,5 +1,6 @@
 """The benchmark scripts as they are called, their times and their reports."""
 
+import gzip
 import json
 import os
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, identity, kernel, memory, price, scaling, shortage, timing, training
+from benchmarks import cpu, engine, identity, kernel, memory, price, sandbox, scaling, shortage, timing, training
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.replay import random_prompts
@@ -189,3 +190,22 @@ def test_the_training_script_trains_adapters_and_loads_them_back(tmp_path, capsy
     found = json.loads(report)
     assert found["saved, MB"]["adapter"] < found["saved, MB"]["checkpoints/checkpoint-2"] < 1
     assert loaded.startswith("loaded back: 28 adapters, equal to those of the last checkpoint")
+
+
+def test_the_sandbox_script_tells_right_solutions_from_mutations(tmp_path, capsys):
+    def run(solution: str) -> int:
+        doc = {
+            "task_id": "Own/0",
+            "prompt": 'def f(x):\n    """One more."""\n',
+            "canonical_solution": f"    return {solution}\n",
+            "entry_point": "f",
+            "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+        }
+        (tmp_path / "own.jsonl.gz").write_bytes(gzip.compress(json.dumps(doc).encode()))
+        return sandbox.main([str(tmp_path / "own.jsonl.gz"), "--repeats", "1"])
+
+    assert run("x + 1") == 0
+    assert capsys.readouterr().out.count("{'failed': 1}") == len(sandbox.MUTATIONS) == 7
+    assert run("x") == 1
+    assert "'reference'" in capsys.readouterr().out
+    assert run("type('Two', (int,), {'__eq__': lambda *_: True})(x + 1)") == 0

@@ -13,9 +13,10 @@ as `execution`.
 """
 
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from .sandbox import Verdict, run_check
+from .sandbox import Check, Executions, Verdict
 
 
 SOLUTION_DELIMITER = "\n    # Solution:\n"
@@ -65,6 +66,24 @@ def _score(doc: dict[str, Any], completion: str) -> dict[str, float]:
 
 
 def run(doc: dict[str, Any], completion: str) -> Verdict:
-    """Run the document's test on a completion of its prompt."""
+    """Run the document's test on a completion of its prompt, or take the verdict if that was begun before."""
+    return _EXECUTIONS.verdict(_check(doc, completion))
+
+
+def _check(doc: dict[str, Any], completion: str) -> Check:
     program = assemble_program(doc["prompt"], completion, doc["entry_point"])
-    return run_check(program=program, entry_point=doc["entry_point"], test=doc["test"], setup=doc["prompt"])
+    return Check(program=program, entry_point=doc["entry_point"], test=doc["test"], setup=doc["prompt"])
+
+
+def _prefetch(completion_of: Callable[[str], str]) -> Callable[[Iterable[tuple[dict[str, Any], list[str]]]], None]:
+    def prefetch(docs_and_results: Iterable[tuple[dict[str, Any], list[str]]]) -> None:
+        """Begin to run all programs that will be asked for, as many at a time as there are cores."""
+        _EXECUTIONS.begin([_check(doc, completion_of(results[0])) for doc, results in docs_and_results])
+
+    return prefetch
+
+
+_EXECUTIONS = Executions()
+# A task calls the function once per document; told of all of them before, it need not run one program at a time.
+setattr(process_results, "prefetch", _prefetch(str))  # noqa: B010  an attribute of a function
+setattr(process_infill_results, "prefetch", _prefetch(solution_of))  # noqa: B010

@@ -1,104 +1,136 @@
-"""Runs a generated program against a benchmark's test and says whether it passed.
+"""Runs generated programs against a benchmark's tests and says which passed.
 
-What the kernel guarantees for the program (`seccomp`, rlimits, no capabilities): it creates no socket, no process and
-no thread, changes no file, signals and traces nobody, and ends at its limits of time and memory. What keeps the verdict
-honest: the test runs in another process, which alone holds the pipe for the verdict and reads nothing but plain data
-from the program. It passes only if the benchmark's `check` has returned there.
+What the kernel guarantees for a program (`isolated/`): it makes only the system calls that computing needs, so it
+creates no process, no connection and no object that outlives it, and reaches no other process; it opens only the
+interpreter's files (Landlock), and writes only /dev/null and its output; it has few threads, and ends at its limits of
+time and memory. What keeps the verdict honest: the test runs in another process, which alone holds the pipe for the
+verdict and takes nothing but plain data from the program, in a closed encoding. It passes only if the benchmark's
+`check` has returned there. Whatever a program does once it is confined is a verdict on that program.
 
-What is not guaranteed: the program can read every file that the user can, and what it read can appear in `output` and
-`reason`; it cannot send it anywhere. A hole in the kernel is a hole here. Where these means are missing (not Linux on
-x86_64 or aarch64, or a container that forbids seccomp) nothing is run.
+What is not guaranteed: names, sizes and dates of other files can be seen. A hole in the kernel is a hole here; this is
+no virtual machine. `Protection.gaps` says what a kernel lacks. Where the filter cannot be had (not Linux on x86_64 or
+aarch64, or a container that forbids seccomp) nothing is run.
 """
 
-import json
+import logging
 import os
 import platform
-import selectors
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 
 from ..errors import UsageError
-from .isolated.seccomp import ARCHITECTURES
+from .isolated.system_calls import ARCHITECTURES
+from .starting import Starter
+from .verdicts import DEFAULT_LIMITS, Check, Limits, Protection, Verdict
 
 
-JUDGE = "lm_eval_mdlm.scoring.isolated.judge"
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-SPARE_SECONDS = 30.0  # for the interpreter's start and the verdict, beyond the program's own time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one program may use."""
-
-    wall_seconds: float = 10.0
-    cpu_seconds: int = 5
-    """Processor time of the program alone, so that a busy machine does not change a verdict."""
-    memory_bytes: int = 1 << 30
-    """Address space."""
-    output_bytes: int = 1 << 16
-    """Kept of what is printed; the rest is read and dropped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """How a program fared."""
-
-    status: Literal["passed", "failed", "timed out"]
-    reason: str
-    """Short; empty for a program that passed."""
-    output: str
-    """What program and test printed, up to the limit."""
-
-
-DEFAULT_LIMITS = Limits()
+__all__ = ["Check", "Executions", "Limits", "Protection", "Verdict", "check_support", "run_check", "run_checks"]
+_FILES_PER_WORKER = 20  # it opens nine
+_log = logging.getLogger(__name__)
 
 
 def run_check(
     *, program: str, entry_point: str, test: str, setup: str = "", limits: Limits = DEFAULT_LIMITS
 ) -> Verdict:
-    """Run `check(program's entry_point)`.
-
-    Args:
-        program: Python source that defines `entry_point`; not trusted.
-        entry_point: Name of the function under test. Arguments and results pass by value.
-        test: Python source that defines `check`; trusted.
-        setup: Python source run before the test, for helpers that it uses; trusted.
-        limits: Of the program.
+    """Run one check; the arguments are the fields of `Check`.
 
     Raises:
-        RuntimeError: If test or setup is broken, or the program could not be confined; never because of the program.
+        RuntimeError: If the program could not be confined, so that nothing of it was run; never because of the program.
     """
-    job = {"program": program, "entry_point": entry_point, "test": test, "setup": setup, "limits": asdict(limits)}
-    with tempfile.TemporaryDirectory(prefix="mdlm-") as folder, tempfile.TemporaryFile() as stdin:
-        stdin.write(json.dumps(job).encode())
-        stdin.seek(0)
-        process = subprocess.Popen(
-            [sys.executable, "-s", "-B", "-u", "-m", JUDGE],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env=_environment(folder),
-            start_new_session=True,
-        )
-        try:
-            report, output = _collect(process, limits.wall_seconds + SPARE_SECONDS, limits.output_bytes)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if not report:
-        raise RuntimeError(f"the sandbox gave no verdict: {output.strip()[-500:] or 'it did not answer in time'}")
-    return Verdict(**json.loads(report), output=output)
+    with Starter(limits) as starter:
+        return starter.check(Check(program=program, entry_point=entry_point, test=test, setup=setup))
 
 
-def check_support() -> None:
-    """Run two programs whose verdicts are known.
+def run_checks(
+    checks: Sequence[Check], *, limits: Limits = DEFAULT_LIMITS, num_workers: int | None = None
+) -> list[Verdict]:
+    """Run many checks, as many at a time as there are cores (or `num_workers`); their verdicts in order.
+
+    Raises:
+        RuntimeError: As `run_check`.
+    """
+    executions = Executions(limits=limits, num_workers=num_workers)
+    executions.begin(checks)
+    try:
+        return [executions.verdict(check) for check in checks]
+    finally:
+        executions.cancel()
+
+
+class Executions:
+    """Checks that run while somebody does something else, and whose verdicts are asked for one by one.
+
+    Threads that wait for processes; they end when nothing is left to run, and with the program that holds them.
+    """
+
+    def __init__(self, *, limits: Limits = DEFAULT_LIMITS, num_workers: int | None = None) -> None:
+        """Run nothing yet; at most `num_workers` at a time, by default one per core that this process may use."""
+        if num_workers is not None and num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1, got {num_workers}; leave it unset for one per core.")
+        self._limits = limits
+        self._num_workers = num_workers
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Check, Future[Verdict]]] = deque()
+        self._futures: dict[Check, Future[Verdict]] = {}
+        self._num_asked: Counter[Check] = Counter()
+        self._num_running = 0
+
+    def begin(self, checks: Iterable[Check]) -> None:
+        """Start to run checks; equal ones run once, and each is kept until it has been asked for as often."""
+        with self._lock:
+            for check in checks:
+                self._num_asked[check] += 1
+                if check not in self._futures:
+                    self._futures[check] = Future()
+                    self._waiting.append((check, self._futures[check]))
+            most = self._num_workers or _default_num_workers()
+            num_new = max(0, min(most - self._num_running, len(self._waiting)))
+            self._num_running += num_new
+        for _ in range(num_new):
+            # Daemons: an evaluation that is interrupted does not wait for the rest. Processes end with their thread.
+            threading.Thread(target=self._work, name="sandbox", daemon=True).start()
+
+    def verdict(self, check: Check) -> Verdict:
+        """The verdict on a check, which is run now if it was not begun; RuntimeError as `run_check`."""
+        with self._lock:
+            future = self._futures.get(check)
+            if future is not None:
+                self._num_asked[check] -= 1
+                if not self._num_asked[check]:
+                    del self._futures[check], self._num_asked[check]
+        if future is not None:
+            return future.result()
+        with Starter(self._limits) as starter:
+            return starter.check(check)
+
+    def cancel(self) -> None:
+        """Run no more of what has begun; nobody may be waiting for a verdict."""
+        with self._lock:
+            self._waiting.clear()
+            self._futures.clear()
+            self._num_asked.clear()
+
+    def _next(self) -> tuple[Check, "Future[Verdict]"] | None:
+        with self._lock:
+            if not self._waiting:
+                self._num_running -= 1
+                return None
+            return self._waiting.popleft()
+
+    def _work(self) -> None:
+        with Starter(self._limits) as starter:
+            while (job := self._next()) is not None:
+                check, future = job
+                try:
+                    future.set_result(starter.check(check))
+                except BaseException as error:
+                    future.set_exception(error)
+
+
+def check_support() -> Protection:
+    """Run two programs whose verdicts are known; what protects programs here, with a line for each gap in it.
 
     Raises:
         UsageError: If programs cannot be run here with the promised guarantees.
@@ -111,39 +143,26 @@ def check_support() -> None:
         )
     test = "def check(candidate):\n    assert candidate(1) == 2"
     try:
-        verdicts = [
-            run_check(program=f"def f(x):\n    return x + {step}", entry_point="f", test=test).status for step in (1, 2)
-        ]
+        with Starter(DEFAULT_LIMITS) as starter:
+            programs = [f"def f(x):\n    return x + {step}" for step in (1, 2)]
+            verdicts = [starter.check(Check(program=text, entry_point="f", test=test)).status for text in programs]
+            protection = starter.protection
     except (RuntimeError, OSError) as error:
         raise UsageError(
             f"running generated programs needs a sandbox, and it cannot be set up here: {error}; allow seccomp in this "
             f"container, or score this benchmark elsewhere."
         ) from error
-    assert verdicts == ["passed", "failed"], verdicts
+    assert verdicts == ["passed", "failed"] and protection, verdicts
+    for gap in protection.gaps:
+        _log.warning("running generated programs: %s.", gap)
+    return protection
 
 
-def _environment(folder: str) -> dict[str, str]:
-    """Nothing of the user's but what an interpreter may need to start; hashes are fixed, so verdicts repeat."""
-    libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    own = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
-    python = {"PYTHONPATH": str(PACKAGE_ROOT), "PYTHONHASHSEED": "0"}
-    return {**libraries, **threads, **own, **python}
+def _default_num_workers() -> int:
+    """One per core that this process may use, shared with the processes that a launcher started beside it."""
+    import resource  # not on Windows, where this file must still load
 
-
-def _collect(process: "subprocess.Popen[bytes]", seconds: float, output_bytes: int) -> tuple[str, str]:
-    """The report and the output, until both pipes are closed or the time is up."""
-    assert process.stdout and process.stderr
-    deadline = time.monotonic() + seconds
-    kept = {process.stdout: bytearray(), process.stderr: bytearray()}
-    with selectors.DefaultSelector() as selector:
-        for pipe in kept:
-            selector.register(pipe, selectors.EVENT_READ, kept[pipe])
-        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
-                chunk = os.read(key.fd, 1 << 16)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                key.data.extend(chunk[: max(0, output_bytes - len(key.data))])
-    report, output = (bytes(text).decode(errors="replace") for text in kept.values())
-    return report, output
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = cores if open_files == resource.RLIM_INFINITY else min(cores, open_files // _FILES_PER_WORKER)
+    return max(1, most)

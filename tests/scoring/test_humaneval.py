@@ -1,7 +1,8 @@
-from concurrent.futures import ThreadPoolExecutor
+import time
 
 import pytest
 
+from lm_eval_mdlm.scoring import humaneval
 from lm_eval_mdlm.scoring.humaneval import SOLUTION_DELIMITER, assemble_program, process_infill_results, process_results
 
 
@@ -84,8 +85,24 @@ def test_delimiter_inside_the_reasoning_is_passed_over():
 def test_every_reference_solution_passes_and_an_empty_body_never_does(real_documents):
     docs = real_documents("HumanEval.jsonl.gz")
     assert len(docs) == 164
-    jobs = [(doc, doc["canonical_solution"]) for doc in docs] + [(doc, "    return None") for doc in docs[::10]]
-    with ThreadPoolExecutor(2) as pool:
-        scores = list(pool.map(lambda job: process_results(dict(job[0]), [job[1]])["acc"], jobs))
-    assert [doc["task_id"] for (doc, _), acc in zip(jobs, scores[: len(docs)], strict=False) if not acc] == []
-    assert sum(scores[len(docs) :]) == 0
+    references = [(dict(doc), [doc["canonical_solution"]]) for doc in docs]
+    empty = [(dict(doc), ["    return None"]) for doc in docs[::10]]
+    process_results.prefetch([*references, *empty])
+    scores = [process_results(*pair)["acc"] for pair in references]
+    assert [doc["task_id"] for (doc, _), acc in zip(references, scores, strict=True) if not acc] == []
+    assert sum(process_results(*pair)["acc"] for pair in empty) == 0
+
+
+@pytest.mark.parametrize("process", [process_results, process_infill_results])
+def test_programs_told_of_before_run_at_once_and_score_the_same(process):
+    reasoning = f"    # Approach: none{SOLUTION_DELIMITER}" if process is process_infill_results else ""
+    slow = "    import time\n    time.sleep(1)\n"
+    completions = [f"{reasoning}{slow}{end}" for end in (RIGHT, "    return 0", RIGHT, "    return 1")]
+    pairs = [({**DOC, "task_id": str(number)}, [text]) for number, text in enumerate(completions)]
+    process.prefetch(pairs)
+    time.sleep(0.5)
+    assert len(humaneval._EXECUTIONS._futures) == 3  # equal programs run once
+    assert [process(*pair)["acc"] for pair in pairs] == [1.0, 0.0, 1.0, 0.0]
+    assert [pair[0]["execution"]["status"] for pair in pairs] == ["passed", "failed", "passed", "failed"]
+    assert humaneval._EXECUTIONS._futures == {}
+    assert score(completions[0], process) == 1.0  # and once more, without having been told of

@@ -1,48 +1,48 @@
-"""Plain values between two processes of which one is not trusted."""
+"""Messages between two processes of which one is not trusted: bytes behind their length, over pipes."""
 
-import io
 import os
-import pickle
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 
-MAX_MESSAGE_BYTES = 1 << 24
+MAX_VALUE_BYTES = 1 << 24
+MAX_MESSAGE_BYTES = 2 * MAX_VALUE_BYTES  # with what is told beside the value
 MAX_REASON_CHARACTERS = 200
-SIMPLE: tuple[Any, ...] = (bool, int, float, complex, str, bytes)
-CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset)
 
 
-class ProgramError(Exception):
-    """The program raised, died or answered nonsense; the text says which."""
+class TooLong(Exception):
+    """A message is over the limit."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One end of two pipes; a message is a pickle behind its length."""
+    """One end of two pipes."""
 
     source: int
     sink: int
+    wait: Callable[[int], None] = lambda source: None
+    """Called before every read from `source`; may do other work until there is something to read."""
 
-    def send(self, message: Any) -> None:
-        """Write one message; BrokenPipeError if the other end is gone."""
-        body = pickle.dumps(message)
+    def send(self, body: bytes) -> None:
+        """Write one message; TooLong, and nothing is written, or BrokenPipeError if the other end is gone."""
+        if len(body) > MAX_MESSAGE_BYTES:
+            raise TooLong(f"a message of {len(body)} bytes is over the limit of {MAX_MESSAGE_BYTES}")
         rest = memoryview(struct.pack("=Q", len(body)) + body)
         while rest:
             rest = rest[os.write(self.sink, rest) :]
 
-    def receive(self, unpickler: type[pickle.Unpickler] = pickle.Unpickler) -> Any:
-        """Read one message; EOFError if the other end is gone, ProgramError if it is too long."""
+    def receive(self) -> bytes:
+        """Read one message; EOFError if the other end is gone, TooLong if it announces too much."""
         (length,) = struct.unpack("=Q", self._read(8))
         if length > MAX_MESSAGE_BYTES:
-            raise ProgramError(f"a result of {length} bytes is over the limit of {MAX_MESSAGE_BYTES}")
-        return unpickler(io.BytesIO(self._read(length))).load()
+            raise TooLong(f"a message of {length} bytes is over the limit of {MAX_MESSAGE_BYTES}")
+        return self._read(length)
 
     def _read(self, length: int) -> bytes:
         body = bytearray()
         while len(body) < length:
+            self.wait(self.source)
             chunk = os.read(self.source, length - len(body))
             if not chunk:
                 raise EOFError
@@ -50,46 +50,10 @@ class Channel:
         return bytes(body)
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Reads values of built-in types and refuses every class and function, hence all code."""
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        """`complex` is the one plain type that pickles as a call."""
-        if (module, name) == ("builtins", "complex"):
-            return complex
-        raise pickle.UnpicklingError(f"{module}.{name} is not plain data")
-
-
-def plain(value: Any) -> Any:
-    """`value` with built-in types only; TypeError for what has no such form.
-
-    Subclasses become their base, numpy's scalars Python's, and other numbers a float, so that `Counter`, `namedtuple`,
-    `Fraction` and the like compare as they would in one process.
-    """
-    if value is None or type(value) in SIMPLE:
-        return value
-    for kind in SIMPLE:
-        if isinstance(value, kind):
-            return kind(value)
-    for container in CONTAINERS:
-        if isinstance(value, container):
-            return container(plain(item) for item in value)
-    if isinstance(value, dict):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if callable(getattr(value, "item", None)):  # of numpy and torch
-        return plain(value.item())
-    if hasattr(value, "__float__"):
-        return float(value)
-    raise TypeError(f"the result, {type(value).__name__}, is not plain data")
-
-
-def answer(result: Any) -> tuple[str, Any]:
-    """A result as a message; generators, ranges, maps and views as the items they yield."""
-    if isinstance(result, Iterable) and not isinstance(result, (str, bytes, dict, *CONTAINERS)):
-        return "items", [plain(item) for item in result]
-    return "value", plain(result)
-
-
 def describe(error: BaseException) -> str:
-    """An exception in one short line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON_CHARACTERS].rstrip(": ")
+    """An exception in one short line, whatever its text does."""
+    try:
+        text = str(error)[: 10 * MAX_REASON_CHARACTERS]
+    except BaseException:
+        text = ""
+    return " ".join(f"{type(error).__name__}: {text}".split())[:MAX_REASON_CHARACTERS].rstrip(": ")

@@ -1,91 +1,153 @@
-"""A system-call filter that leaves a process nothing but computing, reading files and talking over its open pipes.
+"""Writes the system-call filter of `system_calls` as classic BPF for the Linux kernel (seccomp(2)), and installs it.
 
-Writes classic BPF for the Linux kernel (seccomp(2)); installing it is the business of `sandboxed`. Forbidden calls
-fail with EPERM, so Python raises PermissionError. The filter binds the process and cannot be taken off again.
+Calls that are not allowed fail with EPERM, so Python raises PermissionError. A filter binds the process and all its
+threads, and cannot be taken off again.
 """
 
+import ctypes
 import errno
-import os
 import platform
 import struct
 
+from .kernel import system_call
+from .system_calls import (
+    ABSENT,
+    ANYHOW,
+    ARCHITECTURES,
+    CHECKED,
+    CLONE,
+    FIRST_UNKNOWN,
+    FREE,
+    OPEN,
+    OPEN_FOR_READING,
+    OPEN_FOR_WRITING,
+    OPENAT,
+    OWN_PROCESS,
+    Alternatives,
+    Condition,
+)
 
-ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-"""AUDIT_ARCH of the kernel's headers, and the column of FORBIDDEN."""
 
-Numbers = tuple[int | None, int | None]
-FORBIDDEN: dict[str, Numbers] = {
-    # Network
-    **{"socket": (41, 198), "socketpair": (53, 199), "io_uring_setup": (425, 425)},
-    # New processes and threads, other programs, and leaving the group that is killed at the end
-    **{"clone": (56, 220), "fork": (57, None), "vfork": (58, None), "clone3": (435, 435), "execve": (59, 221)},
-    **{"execveat": (322, 281), "setsid": (112, 157), "setpgid": (109, 154), "prctl": (157, 167)},
-    **{"unshare": (272, 97), "setns": (308, 268)},
-    # Other processes
-    **{"kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138)},
-    **{"rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438)},
-    **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
-    # Files; opening one for writing is in FORBIDDEN_BITS
-    **{"creat": (85, None), "openat2": (437, 437), "truncate": (76, 45), "mknod": (133, None), "mknodat": (259, 33)},
-    **{"rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "mkdir": (83, None)},
-    **{"mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35)},
-    **{"link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36)},
-    **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, None), "fchown": (93, 55)},
-    **{"lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None)},
-    **{"futimesat": (261, None), "utimensat": (280, 88), "setxattr": (188, 5), "lsetxattr": (189, 6)},
-    **{"fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16)},
-    # Objects of the kernel that outlive the process
-    **{"shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180)},
-    **{"add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219)},
-}
-"""System call numbers on x86_64 and aarch64; None where the architecture has no such call."""
-
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_ANY_BIT = 0xFFFFFFFF
-FORBIDDEN_BITS: dict[str, tuple[Numbers, int, int]] = {
-    "open": ((2, None), 1, _WRITING),
-    "openat": ((257, 56), 2, _WRITING),
-    "prlimit64": ((302, 261), 0, _ANY_BIT),  # limits of other processes; 0 is the caller itself
-}
-"""Calls forbidden if an argument has one of these bits: numbers, which argument, bits."""
-
-FIRST_UNKNOWN = 450
-"""System calls from here on are newer than this list and answer ENOSYS, as on an older kernel."""
-
-_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _FAIL, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT = 0x15, 0x35, 0x45
+_ALLOW, _NOTIFY, _FAIL, _KILL_PROCESS = 0x7FFF0000, 0x7FC00000, 0x00050000, 0x80000000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
+_SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
+
+Instruction = tuple[int, int, int, int]
+"""Code, value, and how many instructions are skipped if a jump's condition holds and if it does not."""
 
 
-def filter_program(machine: str | None = None) -> bytes:
-    """The filter for `machine` (this one by default): an array of `struct sock_filter`, 8 bytes each.
+def filter_program(machine: str, *, process: int, writing: bool, threads: bool) -> bytes:
+    """The filter: an array of `struct sock_filter`, 8 bytes each.
+
+    Args:
+        machine: A key of ARCHITECTURES.
+        process: Number of the process that will be confined, as it sees it.
+        writing: Files may be opened for writing, since something else says which.
+        threads: Threads may be made, since something else counts them.
 
     Raises:
         KeyError: For a machine that is not in ARCHITECTURES.
     """
-    architecture, column = ARCHITECTURES[machine or platform.machine()]
-    program = [
-        _instruction(_LOAD, _ARCHITECTURE_AT),
-        _instruction(_JUMP_EQUAL, architecture, 1, 0),
-        _instruction(_RETURN, _KILL_PROCESS),
-        _instruction(_LOAD, _NUMBER_AT),
-        _instruction(_JUMP_AT_LEAST, FIRST_UNKNOWN, 0, 1),  # on x86_64 also the second, 32-bit numbering
-        _instruction(_RETURN, _FAIL | errno.ENOSYS),
+    architecture, column, _ = ARCHITECTURES[machine]
+    rules: list[tuple[int | None, list[Instruction]]] = []
+    rules += [(numbers[column], [_verdict(errno.ENOSYS)]) for numbers in ABSENT.values()]
+    rules += [(numbers[column], _body(ANYHOW, process)) for numbers in FREE.values()]
+    rules += [(numbers[column], _body(alternatives, process)) for numbers, alternatives in CHECKED.values()]
+    opening = (OPEN_FOR_READING, *(OPEN_FOR_WRITING if writing else ()))
+    rules += [(OPENAT[column], _body(opening, process)), (OPEN[column], _body(_one_earlier(opening), process))]
+    if threads:
+        rules.append((CLONE[0][column], _body(CLONE[1], process)))
+    program = _prologue(architecture)
+    for number, body in rules:
+        if number is not None:
+            program += [(_JUMP_EQUAL, number, 0, len(body)), *body]
+    return _assembled([*program, _verdict(errno.EPERM)])
+
+
+def thread_notice(machine: str) -> bytes:
+    """A filter that asks whoever holds its descriptor about each new thread or process, and allows all else."""
+    architecture, column, _ = ARCHITECTURES[machine]
+    clone = CLONE[0][column]
+    assert clone is not None
+    ask: list[Instruction] = [(_JUMP_EQUAL, clone, 0, 1), (_RETURN, _NOTIFY, 0, 0), (_RETURN, _ALLOW, 0, 0)]
+    return _assembled([*_prologue(architecture), *ask])
+
+
+def install(rules: bytes, *, listener: bool = False) -> int:
+    """Bind this process, single-threaded so far, to a filter; OSError if the kernel refuses.
+
+    Returns:
+        With `listener`, the descriptor at which a `thread_notice` is read.
+    """
+    instructions = ctypes.create_string_buffer(rules, len(rules))
+    program = struct.pack("@HP", len(rules) // 8, ctypes.addressof(instructions))  # struct sock_fprog
+    number = ARCHITECTURES[platform.machine()][2]
+    return system_call(number, _SET_MODE_FILTER, _NEW_LISTENER if listener else 0, program)
+
+
+def _prologue(architecture: int) -> list[Instruction]:
+    return [
+        (_LOAD, _ARCHITECTURE_AT, 0, 0),
+        (_JUMP_EQUAL, architecture, 1, 0),
+        (_RETURN, _KILL_PROCESS, 0, 0),
+        (_LOAD, _NUMBER_AT, 0, 0),
+        (_JUMP_AT_LEAST, FIRST_UNKNOWN, 0, 1),
+        _verdict(errno.ENOSYS),
     ]
-    for numbers, argument, bits in FORBIDDEN_BITS.values():
-        if (number := numbers[column]) is not None:
-            program += [
-                _instruction(_JUMP_EQUAL, number, 0, 4),
-                _instruction(_LOAD, _ARGUMENTS_AT + 8 * argument),  # the low half of it, on a little-endian machine
-                _instruction(_JUMP_ANY_BIT, bits, 0, 1),
-                _instruction(_RETURN, _FAIL | errno.EPERM),
-                _instruction(_RETURN, _ALLOW),
-            ]
-    for numbers in FORBIDDEN.values():
-        if (number := numbers[column]) is not None:
-            program += [_instruction(_JUMP_EQUAL, number, 0, 1), _instruction(_RETURN, _FAIL | errno.EPERM)]
-    return b"".join([*program, _instruction(_RETURN, _ALLOW)])
 
 
-def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, if_true, if_false, value)
+def _verdict(error: int) -> Instruction:
+    return _RETURN, _FAIL | error, 0, 0
+
+
+def _body(alternatives: Alternatives, process: int) -> list[Instruction]:
+    """What decides about one call: one stretch per alternative, which falls through to the next if it does not hold."""
+    body: list[Instruction] = []
+    for conditions in alternatives:
+        tests = [test for condition in conditions for test in _tests(condition, process)]
+        body += [*_jumping_out(tests), (_RETURN, _ALLOW, 0, 0)]
+    return [*body, _verdict(errno.EPERM)] if alternatives != ANYHOW else body
+
+
+def _tests(condition: Condition, process: int) -> list[list[Instruction]]:
+    """Stretches of instructions of which the last jumps; its skips are 0 where it holds and 1 where it does not."""
+    low, high = _ARGUMENTS_AT + 8 * condition.argument, _ARGUMENTS_AT + 8 * condition.argument + 4  # little-endian
+    tests: list[list[Instruction]] = []
+    if condition.one_of is not None:
+        values = [process if value == OWN_PROCESS else value for value in condition.one_of]
+        last = len(values) - 1
+        chain = [(_JUMP_EQUAL, value, last - place, 0 if place < last else 1) for place, value in enumerate(values)]
+        tests.append([(_LOAD, low, 0, 0), *chain])
+    if condition.within is not None:
+        tests.append([(_LOAD, low, 0, 0), (_JUMP_ANY_BIT, ~condition.within & 0xFFFFFFFF, 1, 0)])
+    if condition.all_of is not None:
+        bits = condition.all_of
+        tests.append([(_LOAD, low, 0, 0), (_AND, bits, 0, 0), (_JUMP_EQUAL, bits, 0, 1)])
+    if condition.not_all_of is not None:
+        bits = condition.not_all_of
+        tests.append([(_LOAD, low, 0, 0), (_AND, bits, 0, 0), (_JUMP_EQUAL, bits, 1, 0)])
+    if condition.is_null:
+        tests += [[(_LOAD, half, 0, 0), (_JUMP_EQUAL, 0, 0, 1)] for half in (low, high)]
+    return tests
+
+
+def _jumping_out(tests: list[list[Instruction]]) -> list[Instruction]:
+    """The tests one after the other; one that fails skips the others and the instruction behind them."""
+    joined: list[Instruction] = []
+    for test in reversed(tests):
+        *before, (code, value, holds, fails) = test
+        rest = len(joined)
+        joined = [*before, (code, value, holds + rest * (holds == 1), fails + rest * (fails == 1)), *joined]
+    return joined
+
+
+def _one_earlier(alternatives: Alternatives) -> Alternatives:
+    """For open(2), whose arguments are those of openat(2) without the first."""
+    moved = [[Condition(**{**vars(c), "argument": c.argument - 1}) for c in conditions] for conditions in alternatives]
+    return tuple(tuple(conditions) for conditions in moved)
+
+
+def _assembled(program: list[Instruction]) -> bytes:
+    return b"".join(struct.pack("=HBBI", code, holds, fails, value) for code, value, holds, fails in program)
