@@ -33,6 +33,9 @@ _STATEMENT = re.compile(
     r"|\banswer\b[*_]*(?:\s+(?:is|was|equals|(?:will|would|should|must)\s+be)\b|\s*[:=])+[*_]*",
     re.IGNORECASE,
 )
+_STOCK_STRICT = re.compile(r"#### (\-?[0-9.,]+)")
+_STOCK_FLEXIBLE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_STOCK_NOTHING = "[invalid]"
 _HEADING = re.compile(r"\s*\d{1,2}\s*[.):]\s+[^\W\d_]")
 _ASKED = re.compile(r"\bhow many (\w+)", re.IGNORECASE)
 _MOST_OF_A_STATEMENT = 1000  # characters; an answer needs far fewer
@@ -92,6 +95,33 @@ def _statements(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def process_results(doc: Mapping[str, str], results: list[str]) -> dict[str, float]:
-    """The task's metric for one document: `acc`, 1 if the numbers are equal."""
-    gold = gold_number(doc["answer"])
-    return {"acc": float(gold is not None and extract_number(results[0], doc.get("question", "")) == gold)}
+    """The task's metrics for one document.
+
+    `acc` is 1 if the numbers are equal. `exact_match_strict` and `exact_match_flexible` are what the stock task `gsm8k`
+    reports as `exact_match` under its filters strict-match and flexible-extract, for the same text.
+    """
+    text, answer = results[0], doc["answer"]
+    gold = gold_number(answer)
+    return {
+        "acc": float(gold is not None and extract_number(text, doc.get("question", "")) == gold),
+        "exact_match_strict": float(_stock_form(_stock_strict(text)) == _stock_form(answer)),
+        "exact_match_flexible": float(_stock_form(_stock_flexible(text)) == _stock_form(answer)),
+    }
+
+
+def _stock_strict(text: str) -> str:
+    """The first number behind `#### `, as a text."""
+    match = _STOCK_STRICT.search(text)
+    return match[1] if match else _STOCK_NOTHING
+
+
+def _stock_flexible(text: str) -> str:
+    """The last stretch of digits, points, commas and dollar signs, as a text."""
+    found = _STOCK_FLEXIBLE.findall(text)
+    return found[-1] if found else _STOCK_NOTHING
+
+
+def _stock_form(text: str) -> str:
+    """What the stock task compares: without commas, dollars, all up to the last `#### `, and a final full stop."""
+    text = text.replace(",", "").replace("$", "").rpartition("#### ")[2]
+    return re.sub(r"\.$", "", text).lower()
