@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.hostile_texts import LONGEST, hostile_texts
-from lm_eval_mdlm.scoring import gsm8k
+from lm_eval_mdlm.scoring import gsm8k, limited, math500
 
 
 SECONDS = 5.0
+MATH500 = {"answer": r"x \in [-2,7]", "solution": r"So $\boxed{x \in [-2,7]}$."}
 GSM8K = {"question": "How many dozens?", "answer": "#### 18"}
 
 
@@ -25,6 +26,10 @@ def slowest(read: Callable[[str], object], count: int, seed: int) -> tuple[float
 
 def score_gsm8k(text: str) -> None:
     assert set(gsm8k.process_results(GSM8K, [text]).values()) <= {0.0, 1.0}
+
+
+def score_math500(text: str) -> None:
+    assert set(math500.process_results(MATH500, [text]).values()) <= {0.0, 1.0}
 
 
 def test_texts_reach_the_longest_length_and_hold_every_kind():
@@ -57,3 +62,18 @@ def test_long_repetitions_are_read_in_time(text):
     started = time.process_time()
     score_gsm8k(text)
     assert time.process_time() - started < SECONDS
+
+
+def test_math500_reads_any_text_and_two_questions_fit_into_the_time():
+    assert 2 * limited.CPU_SECONDS < SECONDS  # of the children, whose time this process does not see
+    assert slowest(score_math500, 12, seed=4)[0] < SECONDS
+
+
+@pytest.mark.slow
+def test_math500_reads_20000_texts_each_in_time():
+    worst = 0.0
+    for text in hostile_texts(20_000, seed=5):
+        started = time.monotonic()
+        score_math500(text)
+        worst = max(worst, time.monotonic() - started)
+    assert worst < SECONDS  # of wall time: run it on a machine that does nothing else

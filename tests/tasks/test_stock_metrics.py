@@ -6,10 +6,12 @@ import lm_eval.tasks
 import yaml
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from lm_eval.filters.extraction import RegexFilter
+from lm_eval.tasks.minerva_math import utils as minerva
 
 from benchmarks.answer_forms import gsm8k_forms
 from benchmarks.hostile_texts import hostile_texts
-from lm_eval_mdlm.scoring import gsm8k
+from benchmarks.latex_forms import latex_forms
+from lm_eval_mdlm.scoring import gsm8k, math500
 
 
 STOCK = Path(lm_eval.tasks.__file__).parent
@@ -42,3 +44,12 @@ def test_gsm8k_exact_matches_are_those_of_the_stock_task():
         ours.append((metrics["exact_match_strict"], metrics["exact_match_flexible"]))
     assert ours == [stock_gsm8k(text, answer) for text in texts]
     assert 10 < sum(strict for strict, _ in ours) < sum(flexible for _, flexible in ours) < len(texts)
+
+
+def test_math_verify_is_that_of_the_stock_task():
+    document = {"problem": "?", "answer": r"\frac{1}{2}", "solution": r"It is $\frac12$, so $\boxed{\frac{1}{2}}$."}
+    texts = [form(r"\frac{1}{2}") for _, form in latex_forms()] + [form("3") for _, form in latex_forms()][:5]
+    texts += ["so $0.5$", "Final Answer: The final answer is $1/2$. I hope it is correct.", "1/2", "50%", ""]
+    ours = [math500.process_results(document, [text])["math_verify"] for text in texts]
+    assert ours == [float(minerva.process_results(document, [text])["math_verify"]) for text in texts]
+    assert 0 < sum(ours) < len(texts)
