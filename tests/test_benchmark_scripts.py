@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, kernel, memory, scaling, timing
+from benchmarks import answers, cpu, engine, kernel, memory, scaling, timing
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.report import Measurement, Report
@@ -124,3 +124,33 @@ def test_a_report_keeps_every_repeat_and_a_table_with_all_columns(tmp_path, caps
     table = (tmp_path / "new" / "trial.md").read_text()
     assert "| case | ms | more |\n| --- | --- | --- |\n| a | 2 (1 to 3) | - |\n| b | - | 0.25 |" in table
     assert capsys.readouterr().out.strip() == table.strip()
+
+
+def test_answers_script_counts_right_verdicts_of_every_rule(tmp_path, capsys):
+    rows = [{"question": "?", "answer": "#### 18"}, {"question": "?", "answer": "#### 1,450"}]
+    (tmp_path / "gsm8k_test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    answers.main(["gsm8k", "--data", str(tmp_path), "--every", "2"])
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["texts", "number", "ours", "strict-match", "flexible-extract", "OpenCompass"]
+    shares = {line[0]: [float(cell) for cell in line[2:]] for line in lines[2:]}
+    assert all(ours == 100.0 for ours, *_ in shares.values())
+    assert shares["right: box"][1] == 0.0  # strict-match wants hashes
+    assert 0.0 < shares["right: hashes"][1] < 100.0
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "formula"),
+    [
+        ("so 17. It is 18", True, False),
+        (r"\boxed{18} of 20", False, True),
+        (r"\boxed{{18}}", True, True),
+        ("The answer is 18.0", True, False),
+        (r"\boxed{18.}", True, False),
+        (r"Question: 5", False, False),
+        (r"\boxed{\text{none}}", False, False),
+    ],
+)
+def test_other_scorers_rules_are_as_described(text, number, formula):
+    assert answers.last_number_rule(text, {"answer": "#### 18"}) is number
+    assert answers.boxed_string_rule(text, {"answer": "18"}) is formula
+    assert answers.boxed_string_rule(r"\boxed{\dfrac12}", {"answer": r"\frac{1}{2}"})

@@ -31,7 +31,8 @@ def misjudged(golds: list[str]) -> list[tuple[str, str, object]]:
     found = []
     for seed, digits in enumerate(golds):
         for kind, text, value in surroundings(digits, random.Random(seed)):
-            read = {extract_number(f"\\boxed{{{text}}}"), extract_number(f"\\boxed{{{text}")}
+            places = ("\\boxed{%s}", "\\boxed{%s", "#### %s", "The answer is %s.")
+            read = {extract_number(place.replace("%s", text)) for place in places}
             if read != {value}:
                 found.append((kind, text, read))
     return found

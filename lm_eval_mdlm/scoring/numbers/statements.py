@@ -69,7 +69,9 @@ def last_value(tokens: Sequence[Token]) -> Fraction | None:
     if last is None:
         return None
     start, end = _start_of_expression(tokens, last), last + 1
-    if last - start >= MAX_TOKENS or (start and tokens[start - 1].text.lower() in CHANGES):
+    before = tokens[start - 1] if start else None
+    changed = before is not None and (before.kind == "relation" or before.text.lower() in CHANGES)
+    if changed or last - start >= MAX_TOKENS:
         return None
     while end < len(tokens) and (tokens[end].text in _BEHIND or tokens[end].kind in ("command", "absurd")):
         end += 1
@@ -105,7 +107,7 @@ def _first_sentence(tokens: Sequence[Token]) -> Sequence[Token]:
     numbered = False
     for at, token in enumerate(tokens):
         follower = tokens[at + 1] if at + 1 < len(tokens) else None
-        mark = token.text in (".", "?", "!", ";") and (follower is None or follower.apart)
+        mark = token.text in (".", "?", "!") and (follower is None or follower.apart)
         if numbered and (mark or token.text == "\n" or token.text.lower() in CLAUSES):
             return tokens[:at]
         numbered |= token.kind == "number"
