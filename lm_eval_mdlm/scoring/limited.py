@@ -19,6 +19,7 @@ CPU_SECONDS = 2.0
 """Processor time of one question; the references take a tenth of a second at most."""
 WALL_SECONDS = 30.0
 """Of one question, on a machine however busy."""
+SPARE_SECONDS = 30.0  # beyond a question's own time, for the process that forks
 START_SECONDS = 120.0
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ class _Comparer:
             self.process.stdin.flush()
         except OSError as error:
             raise _Ended from error
-        answer: bool | None = json.loads(self._line(2 * WALL_SECONDS))
+        answer: bool | None = json.loads(self._line(WALL_SECONDS + SPARE_SECONDS))
         return answer
 
     def _line(self, seconds: float) -> bytes:
