@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cpu, engine, identity, kernel, memory, price, sandbox, scaling, shortage, timing, training
+from benchmarks import (
+    answers,
+    cpu,
+    engine,
+    identity,
+    kernel,
+    memory,
+    price,
+    sandbox,
+    scaling,
+    shortage,
+    timing,
+    training,
+)
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
 from benchmarks.replay import random_prompts
@@ -209,3 +222,33 @@ def test_the_sandbox_script_tells_right_solutions_from_mutations(tmp_path, capsy
     assert run("x") == 1
     assert "'reference'" in capsys.readouterr().out
     assert run("type('Two', (int,), {'__eq__': lambda *_: True})(x + 1)") == 0
+
+
+def test_answers_script_counts_right_verdicts_of_every_rule(tmp_path, capsys):
+    rows = [{"question": "?", "answer": "#### 18"}, {"question": "?", "answer": "#### 1,450"}]
+    (tmp_path / "gsm8k_test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    answers.main(["gsm8k", "--data", str(tmp_path), "--every", "2"])
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["texts", "number", "ours", "strict-match", "flexible-extract", "OpenCompass"]
+    shares = {line[0]: [float(cell) for cell in line[2:]] for line in lines[2:]}
+    assert all(ours == 100.0 for ours, *_ in shares.values())
+    assert shares["right: box"][1] == 0.0  # strict-match wants hashes
+    assert 0.0 < shares["right: hashes"][1] < 100.0
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "formula"),
+    [
+        ("so 17. It is 18", True, False),
+        (r"\boxed{18} of 20", False, True),
+        (r"\boxed{{18}}", True, True),
+        ("The answer is 18.0", True, False),
+        (r"\boxed{18.}", True, False),
+        (r"Question: 5", False, False),
+        (r"\boxed{\text{none}}", False, False),
+    ],
+)
+def test_other_scorers_rules_are_as_described(text, number, formula):
+    assert answers.last_number_rule(text, {"answer": "#### 18"}) is number
+    assert answers.boxed_string_rule(text, {"answer": "18"}) is formula
+    assert answers.boxed_string_rule(r"\boxed{\dfrac12}", {"answer": r"\frac{1}{2}"})

@@ -101,6 +101,14 @@ class MDLMTask(Counted, ConfigurableTask):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(config={k: v for k, v in (config or {}).items() if k != "class"}, **kwargs)
 
+    def apply_filters(self) -> Any:
+        """Also: what scores this rank's documents learns of all of them before the first, if it wants to."""
+        filtered = super().apply_filters()
+        prefetch = getattr(self.config.process_results, "prefetch", None)
+        if prefetch is not None:
+            prefetch(_answered(self.instances))
+        return filtered
+
     def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
         """For another package's model: without the options that only this package's models have."""
         request = super().construct_requests(doc, ctx, **kwargs)
@@ -139,6 +147,16 @@ def _counts_by_doc(task: Any, run: Run) -> dict[int, list[Counts]]:
         if counts := run.counts_of(instance):
             found.setdefault(instance.doc_id, []).extend(counts)
     return found
+
+
+def _answered(instances: Sequence[Any]) -> list[tuple[Any, list[Any]]]:
+    """Every document with what `process_results` will get for it, under every filter."""
+    by_doc: dict[int, list[Any]] = {}
+    for instance in instances:
+        by_doc.setdefault(instance.doc_id, []).append(instance)
+    groups = [sorted(own, key=lambda instance: instance.idx) for own in by_doc.values()]
+    names = instances[0].filtered_resps
+    return [(own[0].doc, [instance.filtered_resps[name] for instance in own]) for name in names for own in groups]
 
 
 def _check_every_rank_has_a_doc(task: Any, asked: dict[str, Any]) -> None:

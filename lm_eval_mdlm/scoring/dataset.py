@@ -32,6 +32,8 @@ class Benchmark:
     """File name in `data_dir` by split; JSON lines, gzipped if it ends in .gz."""
     fields: tuple[str, ...]
     """Read from each line, strings that are not empty; other fields are left out."""
+    may_be_empty: frozenset[str] = frozenset()
+    """Those of the fields that may be."""
     fault: Callable[[Mapping[str, str]], str | None] = lambda row: None
     """What else is wrong with a document, or None."""
 
@@ -57,6 +59,13 @@ HUMANEVAL = Benchmark(
     files={"test": "HumanEval.jsonl.gz"},
     fields=("task_id", "prompt", "canonical_solution", "test", "entry_point"),
 )
+HUMANEVAL_INFILLING = Benchmark(
+    hub_id="loubnabnl/humaneval_infilling",
+    hub_config="HumanEval-SingleLineInfilling",
+    files={"test": "HumanEval-SingleLineInfilling.jsonl.gz"},
+    fields=("task_id", "prompt", "suffix", "canonical_solution", "test", "entry_point"),
+    may_be_empty=frozenset({"suffix"}),  # where the last line is missing
+)
 
 
 def gsm8k(data_dir: str | None = None, **metadata: Any) -> Splits:
@@ -73,6 +82,12 @@ def humaneval(data_dir: str | None = None, **metadata: Any) -> Splits:
     """HumanEval, split test; see `load`. UsageError also if its programs could not be run here later on."""
     check_support()
     return load(HUMANEVAL, data_dir, metadata)
+
+
+def humaneval_infilling(data_dir: str | None = None, **metadata: Any) -> Splits:
+    """HumanEval's single-line infilling, split test; see `humaneval`."""
+    check_support()
+    return load(HUMANEVAL_INFILLING, data_dir, metadata)
 
 
 def load(benchmark: Benchmark, data_dir: str | None, metadata: Mapping[str, Any]) -> Splits:
@@ -92,7 +107,8 @@ def load(benchmark: Benchmark, data_dir: str | None, metadata: Mapping[str, Any]
         raise UsageError(f"unknown metadata key {name!r}; did you mean 'data_dir'?")
     try:
         return {split: load_dataset(benchmark.hub_id, benchmark.hub_config, split=split) for split in benchmark.files}
-    except OSError as error:  # ConnectionError and the hub's own errors are kinds of it
+    # ConnectionError and the hub's own errors are kinds of OSError; datasets refuses loading scripts by RuntimeError.
+    except (OSError, RuntimeError) as error:
         raise UsageError(
             f"cannot read {benchmark.hub_id} from the hub ({str(error).splitlines()[0]}); connect, or pass "
             f'--metadata \'{{"data_dir": "FOLDER"}}\' with {" and ".join(benchmark.files.values())}.'
@@ -134,7 +150,7 @@ def _document(line: str, place: str, benchmark: Benchmark) -> dict[str, str]:
         raise UsageError(f"{place} is not JSON ({error.msg} at column {error.colno}); correct it.") from None
     for field in benchmark.fields:
         value = row.get(field) if isinstance(row, dict) else None
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not (value or field in benchmark.may_be_empty):
             raise UsageError(f"{place}: {field} must be a string that is not empty, got {value!r}; correct it.")
     fault = benchmark.fault(row)
     if fault:

@@ -13,6 +13,9 @@ from lm_eval_mdlm.scoring.boxed import last_boxed
         (r"\fbox{4}", "4"),
         (r"\boxed{\left\{1, 2\right\}}}", r"\left\{1, 2\right\}"),
         (r"\boxed{}", ""),
+        (r"\boxed{1} and \boxed{}", "1"),
+        (r"\boxed{1}, so \boxed{ ", "1"),
+        (r"\boxed{\boxed{3}}", "3"),
         ("no box, {18}", None),
     ],
 )
@@ -35,6 +38,9 @@ def test_last_closed_box_ends_at_its_own_brace(text, content):
         ("\\boxed{\n18", "18"),
         (r"\boxed{", ""),
         (r"\boxed{1} and \boxed{2", "2"),
+        (r"\boxed{-$3$ for", "-$3"),
+        (r"\boxed{1 and \boxed{2", "2"),
+        (r"\boxed{1 and \boxed{", "1 and"),
     ],
 )
 def test_box_that_is_never_closed_ends_with_its_line_formula_or_sentence(text, content):

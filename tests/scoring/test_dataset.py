@@ -16,6 +16,7 @@ FUNCTION = {
     "test": "def check(candidate):\n    assert candidate(1) == 2\n",
     "entry_point": "f",
 }
+LINE = {**FUNCTION, "suffix": ""}  # the last line is missing
 
 
 @pytest.fixture
@@ -25,6 +26,8 @@ def folder(tmp_path):
         (tmp_path / name).write_text(json.dumps({**row, "extra": 1}) + "\n\n" + json.dumps(row) + "\n")
     with gzip.open(tmp_path / "HumanEval.jsonl.gz", "wt") as file:
         file.write(json.dumps(FUNCTION) + "\n")
+    with gzip.open(tmp_path / "HumanEval-SingleLineInfilling.jsonl.gz", "wt") as file:
+        file.write(json.dumps(LINE) + "\n")
     return tmp_path
 
 
@@ -34,6 +37,7 @@ def folder(tmp_path):
         (dataset.gsm8k, {"train": [QUESTION] * 2, "test": [QUESTION] * 2}),
         (dataset.math500, {"test": [PROBLEM] * 2}),
         (dataset.humaneval, {"test": [FUNCTION]}),
+        (dataset.humaneval_infilling, {"test": [LINE]}),
     ],
 )
 def test_folder_is_read_whatever_else_the_metadata_hold(load, expected, folder):
@@ -47,6 +51,10 @@ def test_folder_is_read_whatever_else_the_metadata_hold(load, expected, folder):
         (dataset.gsm8k, [("openai/gsm8k", "main", "train"), ("openai/gsm8k", "main", "test")]),
         (dataset.math500, [("HuggingFaceH4/MATH-500", None, "test")]),
         (dataset.humaneval, [("openai/openai_humaneval", None, "test")]),
+        (
+            dataset.humaneval_infilling,
+            [("loubnabnl/humaneval_infilling", "HumanEval-SingleLineInfilling", "test")],
+        ),
     ],
 )
 def test_without_a_folder_the_hub_is_asked(load, asked, monkeypatch):
@@ -65,6 +73,15 @@ def test_unreachable_hub_is_reported_in_one_line_with_the_offline_route(monkeypa
     with pytest.raises(UsageError, match=r"openai/gsm8k from the hub .*data_dir.*gsm8k_test\.jsonl") as caught:
         dataset.gsm8k()
     assert "\n" not in str(caught.value)
+
+
+def test_hub_data_that_need_a_script_are_reported_with_the_offline_route(monkeypatch):
+    def load_dataset(*_, **__):
+        raise RuntimeError("Dataset scripts are no longer supported")
+
+    monkeypatch.setattr(dataset, "load_dataset", load_dataset)
+    with pytest.raises(UsageError, match=r"no longer supported.*HumanEval-SingleLineInfilling\.jsonl\.gz"):
+        dataset.humaneval_infilling()
 
 
 def test_misspelt_data_dir_does_not_lead_to_the_hub():

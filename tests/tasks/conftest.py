@@ -28,6 +28,10 @@ FUNCTIONS = [
     }
     for n in range(2)
 ]
+LINES = [
+    {**doc, "task_id": f"SingleLineInfilling/{doc['task_id']}/L0", "suffix": suffix}
+    for doc, suffix in zip(FUNCTIONS, ["", "# end\n"], strict=True)
+]
 
 
 class Scripted(LM):
@@ -74,6 +78,8 @@ def data_dir(tmp_path):
         (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
     with gzip.open(tmp_path / "HumanEval.jsonl.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, FUNCTIONS)))
+    with gzip.open(tmp_path / "HumanEval-SingleLineInfilling.jsonl.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, LINES)))
     return tmp_path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lm_eval.config.evaluate_config import EvaluatorConfig
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from lm_eval_mdlm import CONFIGS_DIR, TASKS_DIR
 from lm_eval_mdlm.options.decoding import DecodingConfig
@@ -48,12 +49,13 @@ def options_from_name(name):
     if "template" in name:
         found = re.search(r"exit_([\d.]+)", name)
         promised["exit_threshold"] = float(found[1]) if found else None
-    return promised | {"gen_length": 256 if "template" in name else 128}
+    return promised | {"gen_length": 256 if "template" in name or "instruct_" in Path(name).name else 128}
 
 
 def test_both_checkpoints_have_every_row():
     names = {checkpoint: {Path(n).name for n in CONFIGS if n.startswith(checkpoint)} for checkpoint in CHECKPOINTS}
-    without_exit = [{n for n in found if "exit" not in n} for found in names.values()]
+    # The instruct variant's figure is another paper's, of one checkpoint.
+    without_exit = [{n for n in found if "exit" not in n and "instruct" not in n} for found in names.values()]
     assert without_exit[0] == without_exit[1]
     for benchmark in DOCUMENTS:
         for policy in ("fixed_k2", "fixed_k4", "med_0.1", "med_0.2", "med_0.3"):
@@ -70,7 +72,9 @@ def test_harness_accepts_the_file(name):
     (task,) = config.tasks
     assert list(Path(TASKS_DIR).glob(f"*/{task}.yaml"))
     assert task.startswith(name.split("/")[1].split("_")[0])
-    assert ("_plain" in task or task == "humaneval_mdlm") == ("template" not in name)
+    assert ("_plain" in task or task.startswith("humaneval")) == ("template" not in name)
+    assert ("instruct" in task) == ("instruct" in Path(name).name) == (task.endswith("instruct_mdlm"))
+    assert (task == "humaneval_mdlm") == (not read(name)["apply_chat_template"])
     assert config.output_path == f"results/{name}"
 
 
@@ -116,6 +120,17 @@ def test_published_accuracy_is_a_count_of_documents_and_has_its_standard_error(n
         step = 10 ** -len(found[1].partition(".")[2]) / 100  # the paper rounds or truncates
         assert any(abs(n / documents - share) < step for n in range(documents + 1))
         assert float(found[2]) == pytest.approx(100 * math.sqrt(share * (1 - share) / documents), abs=0.051)
+
+
+@every_config
+def test_header_names_the_metric_to_compare_with_and_the_task_reports_it(name):
+    (named,) = re.findall(r"compares with: ([\w@]+)", header(name))
+    nearest = re.findall(r"the nearest stock metric is (\w+)", header(name))
+    (task,) = read(name)["tasks"]
+    (path,) = Path(TASKS_DIR).glob(f"*/{task}.yaml")
+    metrics = {metric["metric"] for metric in load_yaml(path, resolve_func=False)["metric_list"]}
+    assert {named, *nearest} <= metrics
+    assert (named == "pass@1") == ("humaneval" in name)
 
 
 @pytest.mark.parametrize(("row", "figures"), EXIT_TABLE.items())

@@ -12,7 +12,7 @@ from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.harness.task import MDLMTask
 from lm_eval_mdlm.scoring.humaneval import SOLUTION_DELIMITER
 
-from .conftest import FUNCTIONS, PROBLEMS, QUESTIONS, Scripted
+from .conftest import FUNCTIONS, LINES, PROBLEMS, QUESTIONS, Scripted
 
 
 STOCK_DIR = Path(lm_eval.tasks.__file__).parent
@@ -23,13 +23,17 @@ STOCK = {
 }
 TEMPLATED = {"gsm8k_mdlm": (246, 10), "math500_mdlm": (224, 32), "humaneval_infill_mdlm": (64, 192)}
 DEMO = {"mdlm_demo", "mdlm_demo_plain", "mdlm_demo_puzzle"}
-PLAIN = ["gsm8k_mdlm_plain", "math500_mdlm_plain", "humaneval_mdlm"]
+PLAIN = ["gsm8k_mdlm_plain", "math500_mdlm_plain", "humaneval_mdlm", "humaneval_instruct_mdlm"]
+INFILLING = "humaneval_infilling_mdlm"
+HUMANEVAL = ["humaneval_mdlm", "humaneval_infill_mdlm", "humaneval_instruct_mdlm", INFILLING]
 
 
 def gold(task_name, doc):
     """The reference answer, in 3 forward passes; 7 for code."""
     if "humaneval" in task_name:
         code = doc["canonical_solution"]
+        if task_name == "humaneval_infilling_mdlm":
+            return f"{code.rstrip()}\n{doc['suffix']}", 7
         return (f"    # Approach: add{SOLUTION_DELIMITER}{code}" if "infill" in task_name else code), 7
     answer = doc["answer"].rpartition("#### ")[2]
     return f"So\nThe answer is \\boxed{{{answer}", 3
@@ -53,9 +57,9 @@ def contexts(manager, name, **options):
 
 def test_every_task_stands_under_the_tag_and_none_shadows_a_stock_task(manager):
     own = {path.stem for path in Path(TASKS_DIR).glob("*/*.yaml")}
-    assert own == {*TEMPLATED, *PLAIN, *DEMO, "mdlm_reasoning"}
+    assert own == {*TEMPLATED, *PLAIN, INFILLING, *DEMO, "mdlm_reasoning"}
     assert set(manager.task_index) == own | {"mdlm"}
-    assert manager.task_index["mdlm"].tags == {*TEMPLATED, *PLAIN}  # benchmarks only
+    assert manager.task_index["mdlm"].tags == {*TEMPLATED, *PLAIN, INFILLING}  # benchmarks only
     assert not own & {path.stem for path in STOCK_DIR.rglob("*.yaml")}
 
 
@@ -80,6 +84,50 @@ def test_templates_have_256_masks_and_an_answer(name, lengths, manager):
     assert masks == dict(zip(("reasoning", "answer"), lengths, strict=True))
 
 
+def test_missing_line_stands_before_the_documents_own_suffix(manager):
+    task = load(manager, INFILLING)
+    assert task.config.generation_kwargs == {"until": [], "template": [{"answer": 64}, {"text": "\n{{suffix}}"}]}
+    rendered = [task.doc_to_text(doc) for doc in task.test_docs()]
+    assert rendered == [doc["prompt"] for doc in LINES]
+
+
+@pytest.mark.parametrize("name", HUMANEVAL)
+def test_all_repeats_of_a_document_reach_the_score(name, tmp_path, data_dir):
+    (tmp_path / "repeated").mkdir()
+    include = str(Path(TASKS_DIR) / "humaneval_mdlm" / f"{name}.yaml")
+    (tmp_path / "repeated" / "repeated.yaml").write_text(
+        yaml.safe_dump({"include": include, "task": "repeated", "repeats": 4})
+    )
+    metadata = {"data_dir": str(data_dir)}
+    repeated = TaskManager(include_path=str(tmp_path / "repeated"), include_defaults=False, metadata=metadata)
+    asked = []
+
+    def right_once_in_four(_, doc):
+        asked.append(doc["task_id"])
+        text, nfe = gold(name, doc)
+        return (text if asked.count(doc["task_id"]) % 4 == 0 else "    return None"), nfe
+
+    _, results = evaluate(repeated, ["repeated"], right_once_in_four)
+    row = results["results"]["repeated"]
+    assert (row["acc,none"], row["pass@1,none"], row["pass@2,none"]) == (0.25, 0.25, 0.5)
+    assert [len(sample["doc"]["executions"]) for sample in results["samples"]["repeated"]] == [4, 4]
+
+
+def test_instruct_prompt_and_prefix_are_those_of_the_stock_task(manager):
+    ours, stock = (
+        load_yaml(path, resolve_func=False)
+        for path in (
+            Path(TASKS_DIR) / "humaneval_mdlm" / "humaneval_instruct_mdlm.yaml",
+            STOCK_DIR / "humaneval" / "humaneval_instruct.yaml",
+        )
+    )
+    assert (ours["doc_to_text"], ours["gen_prefix"]) == (stock["doc_to_text"], stock["gen_prefix"])
+    prompt = FUNCTIONS[0]["prompt"]
+    (context, _) = contexts(manager, "humaneval_instruct_mdlm")
+    assert context.startswith("Write a solution to the following problem") and context.count(prompt) == 2
+    assert context.endswith(f"Here is the completed function:\n```python\n{prompt}\n")
+
+
 def test_code_is_looked_for_behind_the_templates_own_delimiter(manager):
     template = load(manager, "humaneval_infill_mdlm").config.generation_kwargs["template"]
     assert [segment["text"] for segment in template if "text" in segment][-1] == SOLUTION_DELIMITER
@@ -88,12 +136,12 @@ def test_code_is_looked_for_behind_the_templates_own_delimiter(manager):
 @pytest.mark.parametrize("tasks", [["mdlm"], ["mdlm_reasoning"]])
 def test_reference_answers_score_1_in_every_task(tasks, manager):
     _, results = evaluate(manager, tasks)
-    expected = 6 if tasks == ["mdlm"] else 3
+    expected = 8 if tasks == ["mdlm"] else 3
     assert len(results["results"]) == expected
     assert {name: row["acc,none"] for name, row in results["results"].items()} == dict.fromkeys(results["results"], 1.0)
 
 
-@pytest.mark.parametrize("name", [*TEMPLATED, *PLAIN])
+@pytest.mark.parametrize("name", [*TEMPLATED, *PLAIN, INFILLING])
 def test_wrong_answers_score_0_and_nfe_is_reported_under_the_same_filter(name, manager):
     _, results = evaluate(manager, [name], lambda *_: ("I do not know", 5))
     assert (results["results"][name]["acc,none"], results["results"][name]["nfe,none"]) == (0.0, 5.0)
@@ -117,7 +165,7 @@ def test_group_gives_pooled_standard_errors(manager):
     assert (group["acc_stderr,none"], group["nfe_stderr,none"]) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ["humaneval_mdlm", "humaneval_infill_mdlm"])
+@pytest.mark.parametrize("name", HUMANEVAL)
 def test_generated_programs_run_only_after_confirmation(name, manager):
     with pytest.raises(ValueError, match="unsafe"):
         evaluate(manager, [name], confirm_run_unsafe_code=False)
