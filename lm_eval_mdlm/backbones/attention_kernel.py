@@ -56,12 +56,12 @@ def _attend(
         for start in range(0, num_keys, KEYS):
             there = along < num_keys - start
             k = tl.load(keys + start * key_stride, mask=there[None, :], other=0.0)
-            score = tl.where(there[None, :], tl.dot(q, k) * scale, float("-inf"))
+            score = tl.where(there[None, :], tl.dot(q, k, input_precision="ieee") * scale, float("-inf"))
             now = tl.maximum(largest, tl.max(score, 1))
             power, shrink = tl.exp2(score - now[:, None]), tl.exp2(largest - now)
             total = total * shrink + tl.sum(power, 1)
             v = tl.load(values + start * value_stride, mask=there[:, None], other=0.0)
-            mixed = tl.dot(power.to(q.dtype), v, mixed * shrink[:, None])
+            mixed = tl.dot(power.to(q.dtype), v, mixed * shrink[:, None], input_precision="ieee")
             largest = now
         mixed = (mixed / total[:, None]).to(q.dtype)
         tl.store(out + place * out_stride + head * WIDTH + across[None, :], mixed, mask=inside)

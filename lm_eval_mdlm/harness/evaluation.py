@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 
 if TYPE_CHECKING:
@@ -32,12 +32,16 @@ class Started:
     """The task objects."""
 
 
-@runtime_checkable
 class Watched(Protocol):
-    """A model that wants to know."""
+    """A model that wants to know, or a wrapper that passes what it does not know on to one."""
 
     def evaluation(self, started: Started) -> Any:
         """A context manager that gives the run; open while the harness evaluates."""
+
+
+def watches(model: Any) -> TypeGuard[Watched]:
+    """Whether a model wants to know. Asked of the object, as `isinstance` would not see what a wrapper passes on."""
+    return callable(getattr(model, "evaluation", None))
 
 
 _under_way: "ContextVar[tuple[Run | None, ...]]" = ContextVar("evaluations under way", default=())
@@ -96,7 +100,7 @@ def _evaluating(given: Mapping[str, Any]) -> Iterator[None]:
     lm = given.get("lm")
     stored = vars(lm).get("dbdict")  # the harness's wrapper for --use_cache has one
     model = lm if stored is None else vars(lm).get("lm")
-    if not isinstance(model, Watched):
+    if not watches(model):
         with _set(_under_way, (*_under_way.get(), None)):
             yield
         return
@@ -122,8 +126,8 @@ def _set(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 def _tasks_in(task_dict: Any) -> Iterator[Any]:
     """The task objects of a `TaskManager.load`, or of the nested dictionary that older callers pass."""
     if isinstance(task_dict, Mapping):
-        for name, inside in task_dict.items():
-            if name != "groups":
-                yield from _tasks_in(inside)
+        of_load = "tasks" in task_dict  # as lm_eval tells the two apart
+        for inside in [task_dict["tasks"]] if of_load else task_dict.values():
+            yield from _tasks_in(inside)
     elif hasattr(task_dict, "build_all_requests"):
         yield task_dict

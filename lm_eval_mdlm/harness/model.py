@@ -68,6 +68,7 @@ class MDLM(LM):  # type: ignore[misc]
         self._said: set[str] = set()
         self._has_shared = False
         self._run = self._new_run(Started())
+        self._open: list[Run] = []
         for line in self.loading.without_effect(self.config):
             self._say_once(line)
 
@@ -109,24 +110,33 @@ class MDLM(LM):  # type: ignore[misc]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The conversation as the model's own chat template writes it, or as the one that the run was asked to use."""
-        run = run_under_way()
-        source = run.chat_template_source if run is self._run else None
+        run = self._run_under_way()
+        source = None if run is None else run.chat_template_source
         text = self._chat.render(chat_history, add_generation_prompt, source=source, warn=self._say_once)
-        if run is not self._run:
+        if run is None:
             self._rendered.add(hash(text))
         return text
 
     @contextmanager
     def evaluation(self, started: Started) -> Iterator[Run]:
-        """One evaluation by the harness; tasks report counts while it lasts."""
+        """One evaluation by the harness; tasks report counts while it lasts. One may be begun within another."""
         _refuse_likelihoods(started.tasks)
-        self._said.clear()
-        self._run = self._new_run(started)
+        if not self._open:
+            self._said.clear()
+        run = self._run = self._new_run(started)
+        self._open.append(run)
         try:
             with counted(started.tasks):
-                yield self._run
+                yield run
         finally:
+            self._open.remove(run)
+            self._run = run  # of which the harness asks for the record next
             super().set_cache_hook(CacheHook(None))  # the next run has no cache, or brings its own
+
+    def _run_under_way(self) -> Run | None:
+        """The evaluation of this model that this thread is in; else the innermost, as a wrapper may use threads."""
+        run = run_under_way()
+        return run if run in self._open else next(reversed(self._open), None)
 
     def _new_run(self, started: Started) -> Run:
         return Run(
@@ -145,11 +155,12 @@ class MDLM(LM):  # type: ignore[misc]
         Under a launcher the processes decode their requests together, so this is collective; see also `barrier`.
         """
         started = time.monotonic()
-        if run_under_way() is not self._run:  # called without an evaluation: a run of its own
-            self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
-        run = self._run
+        run = self._run_under_way()
+        if run is None:  # called without an evaluation: a run of its own
+            run = self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
 
         def checked() -> list[RowRequest]:
+            _refuse_likelihoods(run.started.tasks)
             return self._reader.rows(requests, run)
 
         sections = self._group.everyones(checked)
@@ -225,8 +236,15 @@ class MDLM(LM):  # type: ignore[misc]
 NO_LIKELIHOODS = "cannot score loglikelihood requests yet; choose tasks of output_type generate_until (gsm8k_mdlm)."
 
 
+LIKELIHOODS = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
+
+
 def _refuse_likelihoods(tasks: Sequence[Any]) -> None:
-    """Before anything is decoded: a run of both kinds would fail after all its generations."""
+    """Before anything is decoded: a run of both kinds would fail after all its generations.
+
+    Some tasks (`squadv2`) name no output type, and have both kinds of requests once these are built.
+    """
     for task in tasks:
-        if task.OUTPUT_TYPE in ("loglikelihood", "loglikelihood_rolling", "multiple_choice"):
-            raise UsageError(f"{task.config.task} is of output_type {task.OUTPUT_TYPE}, and mdlm {NO_LIKELIHOODS}")
+        kinds = {task.OUTPUT_TYPE, *(request.request_type for request in getattr(task, "instances", None) or ())}
+        if kind := next((kind for kind in LIKELIHOODS if kind in kinds), None):
+            raise UsageError(f"{task.config.task} is of output_type {kind}, and mdlm {NO_LIKELIHOODS}")

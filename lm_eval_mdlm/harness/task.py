@@ -5,7 +5,7 @@ way, each of its tasks has its class replaced by one that asks the run's table b
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,23 +15,12 @@ from lm_eval.api.task import ConfigurableTask, Task
 from ..errors import UsageError
 from .documents import digest_of_prompts, fill_in_documents, leave_out_options_of_mdlm
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
+from .reporting import HIGHER_IS_BETTER, Reporting
 from .run import Run
 from .stored import Counts
 
 
 watch_evaluations()  # for evaluations that import this package only as they load their tasks
-
-HIGHER_IS_BETTER: dict[str, bool | None] = {
-    "nfe": False,
-    "nfe_partial": False,
-    "tokens": None,
-    "tokens_per_forward": True,
-    "early_exit": None,
-    "exit_step": None,
-    "answer_entropy": False,
-    "truncated": False,
-}
-"""The counts of docs/semantics.md section 9 as metrics; None where neither direction is better."""
 
 
 class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of a task's class can take this as its own
@@ -40,10 +29,8 @@ class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of 
     Without a run under way every method is the task's own.
     """
 
-    mdlm_counts: dict[int, list[Counts]] = {}  # noqa: RUF012  replaced as a whole, never written into
-    """The counts of every response, by document."""
-    mdlm_doc_id: int | None = None
-    """Of the document that is being scored: `process_results` is told the document, but not which one it is."""
+    mdlm_reporting: Reporting | None = None
+    """Set once the requests have been answered, if counts are to be reported."""
 
     def build_all_requests(self: Any, **kwargs: Any) -> None:
         """Also: prompts from a cache are made of these very documents, and templates are filled in from them."""
@@ -66,33 +53,40 @@ class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of 
                 # added to the document's own, where they would show in the samples and count in pass@k.
                 del instance.resps[instance.repeats or 1 :]
                 run.recall(instance)
-            self.mdlm_counts = _counts_by_doc(self, run)
+            counts = _counts_by_doc(self, run)
+            # Not `task_name`, which draws from the global generator, as some tasks do to shuffle their choices.
+            self.mdlm_reporting = Reporting(str(self.config.task), counts) if counts else None
         return super().apply_filters()  # type: ignore[misc]
 
     def doc_iterator(self: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:
         """Also: remembers which document it has given out."""
-        for self.mdlm_doc_id, doc in super().doc_iterator(**kwargs):  # type: ignore[misc]
-            yield self.mdlm_doc_id, doc
+        reporting = self.mdlm_reporting
+        if reporting is not None:
+            reporting.start()
+        for doc_id, doc in super().doc_iterator(**kwargs):  # type: ignore[misc]
+            if reporting is not None:
+                reporting.doc_id = doc_id
+            yield doc_id, doc
 
-    def process_results(self: Any, doc: Any, results: Any) -> dict[str, Any]:
+    def process_results(self: Any, doc: Any, results: Any) -> Any:
         """The task's own metrics, and the counts."""
-        metrics = dict(super().process_results(doc, results))  # type: ignore[misc]
-        rows = self.mdlm_counts.get(self.mdlm_doc_id, [])
-        for name in HIGHER_IS_BETTER:
-            values = [row[name] for row in rows if name in row]
-            if values:
-                metrics.setdefault(name, sum(values) / len(values))
-        return metrics
+        own = super().process_results(doc, results)  # type: ignore[misc]
+        return own if self.mdlm_reporting is None else self.mdlm_reporting.scored(own, super())
 
     def aggregation(self: Any) -> dict[str, Any]:
         """Means of the counts, unless the task has a metric of that name."""
         # `mean` itself, not a copy of it: lm_eval knows its standard error in closed form.
-        own = dict.fromkeys(HIGHER_IS_BETTER, mean) if self.mdlm_counts else {}
-        return {**own, **super().aggregation()}  # type: ignore[misc]
+        return self.mdlm_beside(super().aggregation(), dict.fromkeys(HIGHER_IS_BETTER, mean))  # type: ignore[misc,no-any-return]
 
     def higher_is_better(self: Any) -> dict[str, Any]:
         """Directions of the counts, unless the task has a metric of that name."""
-        return {**(HIGHER_IS_BETTER if self.mdlm_counts else {}), **super().higher_is_better()}  # type: ignore[misc]
+        return self.mdlm_beside(super().higher_is_better(), HIGHER_IS_BETTER)  # type: ignore[misc,no-any-return]
+
+    def mdlm_beside(self: Any, own: dict[str, Any], of_counts: Mapping[str, Any]) -> dict[str, Any]:
+        """A dictionary of the task's own with entries for the counts behind, if there are any."""
+        if self.mdlm_reporting is None:
+            return own
+        return {**own, **{name: value for name, value in of_counts.items() if name not in own}}
 
 
 class MDLMTask(Counted, ConfigurableTask):  # type: ignore[misc]
@@ -129,8 +123,7 @@ def counted(tasks: Sequence[Any]) -> Iterator[None]:
         for task, own in own_classes:
             task.__class__ = own
         for task in tasks:
-            vars(task).pop("mdlm_counts", None)
-            vars(task).pop("mdlm_doc_id", None)
+            vars(task).pop("mdlm_reporting", None)
 
 
 @functools.cache

@@ -1,0 +1,90 @@
+"""What the harness is told of a document beside the task's own scores: the counts of its rows."""
+
+import logging
+from collections import Counter
+from collections.abc import ItemsView, Mapping
+from typing import Any
+
+from .stored import Counts
+
+
+logger = logging.getLogger("lm_eval.mdlm")
+HIGHER_IS_BETTER: dict[str, bool | None] = {
+    "nfe": False,
+    "nfe_partial": False,
+    "tokens": None,
+    "tokens_per_forward": True,
+    "early_exit": None,
+    "exit_step": None,
+    "answer_entropy": False,
+    "truncated": False,
+}
+"""The counts of docs/semantics.md section 9 as metrics; None where neither direction is better."""
+
+
+class Scored(dict[str, Any]):
+    """A document's scores and counts. The harness takes a sample's line from the whole, the table from `items()`."""
+
+    def __init__(self, own: Mapping[str, Any], counts: Mapping[str, float], *, in_table: bool) -> None:
+        super().__init__({**own, **counts})
+        self._for_table = {**own, **(counts if in_table else {})}
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        """What the table is made of."""
+        return self._for_table.items()
+
+
+class Reporting:
+    """The counts of one task in one run.
+
+    A count never takes the name of a task's own metric. Nor do counts of more documents than the task's most frequent
+    metric get into the table: lm_eval takes the longest list of values for the number of documents, which is the
+    weight of the task in its groups, so that more of them would change the groups' scores. That only happens to tasks
+    that leave scores out for some documents; the lines of the samples hold all counts.
+
+    Args:
+        task_name: For a line to the user.
+        by_doc: The counts of every response, by document.
+    """
+
+    def __init__(self, task_name: str, by_doc: Mapping[int, list[Counts]]) -> None:
+        self._task_name, self._by_doc = task_name, by_doc
+        self.doc_id: int | None = None
+        """Of the document being scored: `process_results` is told the document, but not which one it is."""
+        self._own_names: frozenset[str] | None = None
+        self._has_said = False
+        self.start()
+
+    def start(self) -> None:
+        """Begin with the first document, as the harness does for each filter."""
+        self._num_scored: Counter[str] = Counter()
+        self._num_in_table = 0
+
+    def scored(self, own: Mapping[str, Any], task: Any) -> Mapping[str, Any]:
+        """What a document is to be reported with.
+
+        Args:
+            own: Its scores by the task's own code.
+            task: Is asked for its own metrics once, and only after it has scored a document, as lm_eval does.
+        """
+        rows = self._by_doc.get(self.doc_id) if self.doc_id is not None else None
+        if not rows:
+            return own
+        if self._own_names is None:
+            self._own_names = frozenset(task.aggregation())
+        counts = {}
+        for name in HIGHER_IS_BETTER.keys() - self._own_names - own.keys():
+            values = [row[name] for row in rows if name in row]
+            if values:
+                counts[name] = sum(values) / len(values)
+        self._num_scored.update(list(own))
+        in_table = self._num_in_table < max(self._num_scored.values(), default=0)
+        self._num_in_table += in_table
+        if not in_table and not self._has_said:
+            self._has_said = True
+            logger.warning(
+                "%s: its metrics leave documents out, and the table has the mean counts of no more documents than its "
+                "most frequent metric; --log_samples writes those of all.",
+                self._task_name,
+            )
+        return Scored(own, {name: counts[name] for name in HIGHER_IS_BETTER if name in counts}, in_table=in_table)
