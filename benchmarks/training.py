@@ -179,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         time.sleep(0.2)
     config = config_of(options, base, out, data)
     if options.device.type == "cuda":
+        torch.cuda.init()  # a process that made no checkpoint has not used its device yet
         torch.cuda.reset_peak_memory_stats(options.device)
     began = time.perf_counter()
     train(config)

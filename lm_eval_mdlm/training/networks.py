@@ -12,6 +12,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..backbones.backbone import SpecialTokens
+from ..canvas.encoding import TextEncoder, text_encoder
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.families.family import Architecture, Family
 from ..checkpoints.families.known import family_of
@@ -49,6 +50,11 @@ class Source:
         tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, turn_end=family.turn_end)
         architecture.config._attn_implementation = "sdpa"
         return cls(checkpoint=checkpoint, family=family, architecture=architecture, tokenizer=tokenizer, tokens=tokens)
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """Encodes text, and never to the mask, as prompts and templates are."""
+        return text_encoder(self.tokenizer, self.tokens.mask_token_id)
 
     @property
     def max_length(self) -> int:

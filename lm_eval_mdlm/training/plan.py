@@ -26,18 +26,25 @@ class ExampleSet:
     unfit: list[Unfit]
     longest: int
     """Tokens of the longest canvas of any of them."""
+    num_holding_mask: int = 0
+    """Examples whose text held that of the mask token, which is ordinary text in them."""
 
     @classmethod
     def read(cls, path: Path, source: Source, layout: Layout) -> "ExampleSet":
         """Read and tokenise; UsageError for a malformed line."""
+        held_mask: set[int] = set()
 
         def encode_all(texts: list[str]) -> list[list[int]]:
             ids: list[list[int]] = source.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            for i, tokens in enumerate(ids):
+                if source.tokens.mask_token_id in tokens:  # it would become a target
+                    ids[i] = source.encoder.encode(texts[i], add_special_tokens=False).token_ids
+                    held_mask.add(i)
             return ids
 
         fit, unfit = tokenize(read_examples(path), encode_all, layout=layout, max_length=source.max_length)
         longest = max((layout.longest(example) for example in fit), default=0)
-        return cls(path=path, examples=fit, unfit=unfit, longest=longest)
+        return cls(path=path, examples=fit, unfit=unfit, longest=longest, num_holding_mask=len(held_mask))
 
     def refuse_unfit(self) -> None:
         """UsageError if any example does not fit; names the first of each reason."""
@@ -59,6 +66,8 @@ class ExampleSet:
         """For the user."""
         tokens = sum(len(piece) for e in self.examples for piece in (e.prompt, e.solution, *_given(e.answer)))
         yield f"{label}: {len(self.examples):,} examples, {tokens:,} tokens, canvases of up to {self.longest:,} tokens"
+        if self.num_holding_mask:
+            yield f"  the mask token's text in {self.num_holding_mask:,} of them was tokenised as ordinary text"
         for reason in dict.fromkeys(unfit.reason for unfit in self.unfit):
             lines = [unfit.line for unfit in self.unfit if unfit.reason == reason]
             yield f"  {len(lines):,} of {self._num_read:,} do not fit: {reason} (line {lines[0]} first)"

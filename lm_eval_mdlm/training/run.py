@@ -99,7 +99,7 @@ def _plan(config: TrainingConfig, launch: Launch, device: torch.device) -> tuple
     source = Source.open(config.pretrained or config.from_scratch or "", config.revision)
     layout = layout_of(
         Template.parse(config.template),
-        lambda text: source.tokenizer.encode(text, add_special_tokens=False),
+        lambda text: source.encoder.encode(text, add_special_tokens=False).token_ids,
         end_token_id=source.tokens.end_token_ids[0],
         free_share=config.free_share,
         end_padding=config.end_padding,

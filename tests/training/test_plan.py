@@ -7,9 +7,13 @@ import pytest
 import transformers
 from transformers.integrations import integration_utils
 
+from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.training import run
 from lm_eval_mdlm.training.config import from_arguments
+from lm_eval_mdlm.training.layout import layout_of
+from lm_eval_mdlm.training.networks import Source
+from lm_eval_mdlm.training.plan import ExampleSet
 from lm_eval_mdlm.training.run import train
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, options, write_lines
@@ -189,3 +193,32 @@ def test_adafactor_lowers_the_loss(tmp_path, data):
 def test_sharding_without_a_launcher_says_how_to_launch(tmp_path, data):
     with pytest.raises(UsageError, match="there is one; torchrun --nproc-per-node NUMBER"):
         train(options(data, tmp_path / "out", tmp_path / "no checkpoint", shard=True))
+
+
+def test_text_of_the_mask_never_becomes_a_token_of_an_example(tmp_path, capsys):
+    mask = "<|mdm_mask|>"
+    lines = [
+        {"prompt": f"Q {mask}\nA:", "response": "a"},
+        {"prompt": "Q:", "solution": f"{mask} s", "answer": "1"},
+        {"prompt": "Q:", "response": f"{mask}{mask}"},
+        {"prompt": "plain", "response": "b"},
+    ]
+    start = make_checkpoint(tmp_path / "start")
+    data = write_lines(tmp_path / "data", lines)
+    template = f'[{{"reasoning": 24}}, {{"text": "\\n{mask} "}}, {{"answer": 4}}]'
+    chosen = options(data, tmp_path / "out", start, dry_run=True, template=template)
+    train(chosen)
+    assert "the mask token's text in 3 of them was tokenised as ordinary text" in capsys.readouterr().err
+    source = Source.open(str(start))
+    encode = source.encoder.encode
+    layout = layout_of(
+        Template.parse(template),
+        lambda text: encode(text, add_special_tokens=False).token_ids,
+        end_token_id=source.tokens.end_token_ids[0],
+        free_share=0.0,
+        end_padding=1,
+    )
+    found = ExampleSet.read(data, source, layout)
+    pieces = [piece for e in found.examples for piece in (e.prompt, e.solution, e.answer) if piece is not None]
+    assert pieces and all(source.tokens.mask_token_id not in piece for piece in pieces)
+    assert source.tokenizer.decode(found.examples[2].solution) == f"{mask}{mask}"
