@@ -118,6 +118,9 @@ def _with_weights(folder: Path, architecture: Architecture, dtype: torch.dtype) 
         unexpected=report["unexpected_keys"],
         mismatched=report["mismatched_keys"],
     )
+    if tied:
+        # Loading has been seen to leave a tied head without memory, after other networks were loaded in the process.
+        network.tie_weights()
     return network
 
 

@@ -102,7 +102,13 @@ def transcribed(policy, c: Candidates, row: int) -> set[int]:
     raise AssertionError(policy)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def name(policy) -> str:
+    """The same in every process: a function's own text holds its address."""
+    options = (f"{key}={getattr(value, '__name__', value)}" for key, value in vars(policy).items())
+    return f"{type(policy).__name__}({', '.join(options)})"
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=name)
 @pytest.mark.parametrize("coarse", [False, True], ids=["distinct", "ties"])
 def test_policy_commits_what_its_rule_says(policy, coarse):
     for seed, width in itertools.product(range(12), (1, 2, 9, 33)):
@@ -112,7 +118,7 @@ def test_policy_commits_what_its_rule_says(policy, coarse):
             assert set(chosen[row].nonzero().flatten().tolist()) == transcribed(policy, c, row), (seed, width, row)
 
 
-@pytest.mark.parametrize("policy", [p for p in POLICIES if not isinstance(p, EvenSchedule)], ids=str)
+@pytest.mark.parametrize("policy", [p for p in POLICIES if not isinstance(p, EvenSchedule)], ids=name)
 def test_policy_stays_eligible_and_makes_progress(policy):
     for seed in range(20):
         c = candidates(4, 17, seed, coarse=bool(seed % 2))

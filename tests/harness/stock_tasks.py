@@ -100,7 +100,7 @@ def build(manager: TaskManager, name: str) -> ConfigurableTask:
                 return _try(manager, config, fields, strategy)
             except (ImportError, OSError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 last, again = error, learn(error, fields)
     assert last is not None
     raise last
@@ -135,7 +135,7 @@ def script_for(tasks: dict[str, Any]) -> Any:
         draw = random.Random(repr(key))
         try:
             target = tasks[key[0]].doc_to_target(doc)
-        except Exception:
+        except (Exception, SystemExit):
             target = "7"
         gold = str(target[0] if isinstance(target, list) and target else target)
         right = [
@@ -161,7 +161,7 @@ def outcome(model: Any, tasks: dict[str, Any]) -> Any:
         return evaluator.evaluate(lm=model, task_dict={"tasks": dict(tasks)}, **options)
     except UsageError as error:
         return error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
 
 
@@ -227,7 +227,7 @@ def main() -> None:
             for name in own[start : start + given.batch]:
                 try:
                     tasks[name] = build(manager, name)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     became[name] = f"not made: {reason(f'{type(error).__name__}: {error}')}"
             became |= compare(model, tasks) if tasks else {}
             print(
