@@ -143,6 +143,10 @@ def _load_network(folder: Path, architecture: Architecture, placement: Placement
         unexpected=report["unexpected_keys"],
         mismatched=report["mismatched_keys"],
     )
+    places = getattr(network, "hf_device_map", None) or {"": placement.device}
+    if network.config.tie_word_embeddings and len(set(places.values())) == 1:
+        # Loading has been seen to leave a tied head without its values, after other networks were loaded.
+        network.tie_weights()
     if placement.device.type == "cpu":
         stabilise(network)
     return network.eval().requires_grad_(False)
