@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
 
 from ..backbones.attention import best_attention
 from ..backbones.invariance import stabilise
@@ -17,12 +16,13 @@ from .families.family import Architecture
 from .families.known import family_of
 from .fingerprint import fingerprint, tokenizer_fingerprint
 from .finite import refuse_not_finite
+from .network import read_network
 from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
 from .raw_config import RawConfig
 from .tokenizer import load_tokenizer, special_tokens
-from .weights import check_weights, expected_weights, refuse_differences
+from .weights import check_weights, expected_weights
 
 
 logger = logging.getLogger(__name__)
@@ -117,36 +117,14 @@ def _probe(backbone: PackedBackbone, source: str) -> None:
 
 def _load_network(folder: Path, architecture: Architecture, placement: Placement, attention: str) -> Any:
     try:
-        network, report = architecture.network.from_pretrained(
-            str(folder),
-            config=architecture.config,
-            key_mapping=dict(architecture.key_mapping),
-            dtype=placement.dtype,
-            device_map=placement.device_map,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
+        network = read_network(
+            folder, architecture, dtype=placement.dtype, attention=attention, device_map=placement.device_map
         )
     except torch.OutOfMemoryError:
         raise UsageError(
             f"{folder}: the weights do not fit on {placement.device} as {placement.dtype}; use a narrower dtype or "
             f"device_map='auto'."
         ) from None
-    # transformers only warns, and leaves what it did not find at random values.
-    refuse_differences(
-        folder,
-        missing=sorted(
-            set(report["missing_keys"]) - ({"lm_head.weight"} if network.config.tie_word_embeddings else set())
-        ),
-        unexpected=report["unexpected_keys"],
-        mismatched=report["mismatched_keys"],
-    )
-    places = getattr(network, "hf_device_map", None) or {"": placement.device}
-    if network.config.tie_word_embeddings and len(set(places.values())) == 1:
-        # Loading has been seen to leave a tied head without its values, after other networks were loaded.
-        network.tie_weights()
     if placement.device.type == "cpu":
         stabilise(network)
     return network.eval().requires_grad_(False)

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..backbones.backbone import SpecialTokens
 from ..canvas.encoding import TextEncoder, text_encoder
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.families.family import Architecture, Family
 from ..checkpoints.families.known import family_of
+from ..checkpoints.network import read_network
 from ..checkpoints.packaged import DEMO, checkpoint_dir
 from ..checkpoints.raw_config import RawConfig
 from ..checkpoints.tokenizer import load_tokenizer, special_tokens
-from ..checkpoints.weights import check_weights, refuse_differences
+from ..checkpoints.weights import check_weights
 from ..errors import UsageError
 
 
@@ -78,7 +79,7 @@ class Source:
             self.checkpoint.fetch_weights()
             folder = self.checkpoint.folder
             check_weights(folder, self.architecture)
-            network = _with_weights(folder, self.architecture, dtype)
+            network = read_network(folder, self.architecture, dtype=dtype, attention="sdpa")
         if self.architecture.float32_rope:
             # Rotations are computed in the dtype of what the table is asked for; see Backbone's float32_rope.
             network.model.rotary_emb.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
@@ -97,31 +98,6 @@ class TrainableNetwork:
     def shift(self) -> bool:
         """Token i is predicted from state i - 1."""
         return self.source.family.shift
-
-
-def _with_weights(folder: Path, architecture: Architecture, dtype: torch.dtype) -> Any:
-    network, report = architecture.network.from_pretrained(
-        str(folder),
-        config=architecture.config,
-        key_mapping=dict(architecture.key_mapping),
-        dtype=dtype,
-        attn_implementation="sdpa",
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
-    )
-    tied = {"lm_head.weight"} if network.config.tie_word_embeddings else set()
-    refuse_differences(
-        folder,
-        missing=sorted(set(report["missing_keys"]) - tied),
-        unexpected=report["unexpected_keys"],
-        mismatched=report["mismatched_keys"],
-    )
-    if tied:
-        # Loading has been seen to leave a tied head without memory, after other networks were loaded in the process.
-        network.tie_weights()
-    return network
 
 
 def with_lora(network: nn.Module, *, rank: int, alpha: float) -> nn.Module:

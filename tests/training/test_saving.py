@@ -99,20 +99,3 @@ def test_packaged_checkpoint_is_fine_tuned_by_its_name(tmp_path, data):
     template = '[{"reasoning": 12}, {"text": "\\nThe answer is "}, {"answer": 4}]'
     train(options(data, tmp_path / "out", None, pretrained="demo", template=template, steps=1, save_every=0))
     assert torch.isfinite(logits(tmp_path / "out")).all()
-
-
-def test_head_that_loading_leaves_without_memory_is_tied_all_the_same(tmp_path, monkeypatch):
-    from transformers import LlamaForCausalLM
-
-    load = LlamaForCausalLM.from_pretrained.__func__
-
-    def forgetful(cls, *args, **kwargs):
-        network, report = load(cls, *args, **kwargs)
-        with torch.device("meta"):
-            network.lm_head.weight = torch.nn.Parameter(torch.empty_like(network.lm_head.weight, device="meta"))
-        return network, report
-
-    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", classmethod(forgetful))
-    source = Source.open(str(make_checkpoint(tmp_path / "start", tied=True)))
-    network = source.load(torch.float32).network
-    assert network.lm_head.weight is network.model.embed_tokens.weight and not network.lm_head.weight.is_meta

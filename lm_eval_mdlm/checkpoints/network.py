@@ -1,0 +1,61 @@
+"""Stored weights into a network of transformers, one network at a time."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from .families.family import Architecture
+from .weights import TIED_HEAD, refuse_differences
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""While it loads, transformers replaces methods of all networks, `tie_weights` among them, and then puts back what it
+found: two loads in two threads leave the replacement in place, and every later tied head without its values."""
+
+
+def read_network(
+    folder: Path,
+    architecture: Architecture,
+    *,
+    dtype: torch.dtype,
+    attention: str,
+    device_map: str | Mapping[str, Any] | None = None,
+) -> Any:
+    """The native network with the weights in `folder`; safe to call from several threads.
+
+    Args:
+        folder: Holds the weights, which `check_weights` has accepted.
+        architecture: What they are loaded into.
+        dtype: Of the weights.
+        attention: Name of transformers' attention function.
+        device_map: Where to load them; the CPU if unset.
+
+    Raises:
+        UsageError: If a weight is missing, left over, or of another shape.
+    """
+    with _ONE_AT_A_TIME:
+        network, report = architecture.network.from_pretrained(
+            str(folder),
+            config=architecture.config,
+            key_mapping=dict(architecture.key_mapping),
+            dtype=dtype,
+            device_map=device_map,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
+        )
+    # transformers only warns, and leaves what it did not find at random values.
+    tied = {TIED_HEAD} if network.config.tie_word_embeddings else set()
+    refuse_differences(
+        folder,
+        missing=sorted(set(report["missing_keys"]) - tied),
+        unexpected=report["unexpected_keys"],
+        mismatched=report["mismatched_keys"],
+    )
+    return network
