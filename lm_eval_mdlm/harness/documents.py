@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -85,32 +85,24 @@ def _filled(segment: Any, doc: Any, task_name: str) -> Any:
         ) from None
 
 
-def leave_out_options_of_mdlm(task_name: str, request: Any) -> None:
-    """Make a request of this project's tasks one that any generating model can answer, at the same length.
+def leave_out_options_of_mdlm(task_name: str, requests: Sequence[Any]) -> None:
+    """Make requests of this project's tasks such that any generating model can answer them, at the same length.
 
     Without that, other models would be handed a `template`, which ends their run.
     """
-    context, options, *more = request.arguments
     own = {name for name in DecodingConfig.names() if name not in OPTIONS_OF_ANY_MODEL}
-    left_out = sorted(own & set(options))
-    if not left_out:
-        return
-    masks = sum(n for segment in options.get("template") or () for kind, n in segment.items() if kind != "text")
-    length = options.get("gen_length") or masks or None
-    rest = {name: value for name, value in options.items() if name not in own}
-    if length is not None:
-        rest.setdefault("max_gen_toks", length)
-    request.arguments = (context, rest, *more)
-    _say_once(
-        f"{task_name}: {', '.join(left_out)} are for --model mdlm and have no effect on this model; it generates "
-        f"freely, up to {rest.get('max_gen_toks', 'its own number of')} tokens."
-    )
-
-
-_said: set[str] = set()
-
-
-def _say_once(line: str) -> None:
-    if line not in _said:
-        _said.add(line)
-        logger.warning(line)
+    lines: dict[tuple[str, Any], None] = {}  # in order, each once
+    for request in requests:
+        context, options, *more = request.arguments
+        if left_out := sorted(own & set(options)):
+            masks = sum(n for segment in options.get("template") or () for kind, n in segment.items() if kind != "text")
+            rest = {name: value for name, value in options.items() if name not in own}
+            if length := options.get("gen_length") or masks:
+                rest.setdefault("max_gen_toks", length)
+            request.arguments = (context, rest, *more)
+            lines[", ".join(left_out), rest.get("max_gen_toks", "its own number of")] = None
+    for names, most in lines:
+        logger.warning(
+            "%s: %s are for --model mdlm and have no effect on this model; it generates freely, up to %s tokens.",
+            *(task_name, names, most),
+        )

@@ -95,6 +95,12 @@ class MDLMTask(Counted, ConfigurableTask):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(config={k: v for k, v in (config or {}).items() if k != "class"}, **kwargs)
 
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """For another package's model: without the options that only this package's models have."""
+        super().build_all_requests(**kwargs)
+        if is_of_another_model():
+            leave_out_options_of_mdlm(self.config.task, self.instances)
+
     def apply_filters(self) -> Any:
         """Also: what scores this rank's documents learns of all of them before the first, if it wants to."""
         filtered = super().apply_filters()
@@ -102,13 +108,6 @@ class MDLMTask(Counted, ConfigurableTask):  # type: ignore[misc]
         if prefetch is not None:
             prefetch(_answered(self.instances))
         return filtered
-
-    def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
-        """For another package's model: without the options that only this package's models have."""
-        request = super().construct_requests(doc, ctx, **kwargs)
-        if is_of_another_model():
-            leave_out_options_of_mdlm(self.config.task, request)
-        return request
 
 
 @contextmanager
