@@ -161,7 +161,8 @@ def _equal_pair(pair: tuple[str, str]) -> bool:
     return are_equal(*pair)
 
 
-EQUAL_AFTER_ALL = {("5", "x=5"), ("x=5", "5"), ("36", r"36^\circ"), (r"36^\circ", "36")}
+ONE_VALUE = (("5", "x=5"), ("36", r"36^\circ"), ("90", r"90^\circ"), (r"\frac14", r"\frac{1}{4}"))
+EQUAL_AFTER_ALL = {*ONE_VALUE, *((second, first) for first, second in ONE_VALUE)}
 """References to different problems that are one value; a degree sign is not asked for."""
 
 
