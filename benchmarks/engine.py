@@ -34,8 +34,9 @@ from benchmarks.schedule import decode_flops, wanted_by_k, wanted_by_steps
 from benchmarks.timing import matmul_peak, seconds
 from lm_eval_mdlm import generate
 from lm_eval_mdlm.backbones.backbone import Backbone
-from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.decode import decode
 from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
 

@@ -1,4 +1,4 @@
-"""The four statistics of a distribution as one GPU kernel that reads logits and nothing else.
+"""The statistics of a distribution as one GPU kernel that reads logits and nothing else.
 
 One program reads one row, in blocks of fixed size, so that a row's bits do not depend on the rows beside it. Source of
 the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d).
@@ -9,7 +9,7 @@ import functools
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
 from .logits import LogitRule
@@ -35,7 +35,16 @@ def _load_logits(
 
 @triton.jit
 def _row_statistics(
-    conditional, unconditional, forbidden, out, scale, VOCAB: tl.constexpr, GUIDED: tl.constexpr, BLOCK: tl.constexpr
+    conditional,
+    unconditional,
+    forbidden,
+    targets,
+    out,
+    scale,
+    VOCAB: tl.constexpr,
+    GUIDED: tl.constexpr,
+    TARGETS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     row, num_rows = tl.program_id(0), tl.num_programs(0)
     conditional += row.to(tl.int64) * VOCAB
@@ -68,6 +77,14 @@ def _row_statistics(
     tl.store(out + num_rows + row, confidence)
     tl.store(out + 2 * num_rows + row, margin)
     tl.store(out + 3 * num_rows + row, argmax.to(tl.float64))
+    if TARGETS:
+        target = tl.load(targets + row)
+        x = tl.load(conditional + target).to(tl.float32)
+        if GUIDED:
+            baseline = tl.load(unconditional + target).to(tl.float32)
+            x = baseline + scale * (x - baseline)
+        x = tl.where(tl.load(forbidden + target) != 0, float("-inf"), x)
+        tl.store(out + 4 * num_rows + row, (x - best).to(tl.float64) - tl.log(z))
 
 
 class FusedStatistics:
@@ -84,22 +101,31 @@ class FusedStatistics:
         self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
 
     def __call__(
-        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
-    ) -> Float64[Tensor, "4 R"]:
+        self,
+        rule: LogitRule,
+        conditional: Float[Tensor, "R V"],
+        unconditional: Float[Tensor, "R V"] | None = None,
+        targets: Int[Tensor, " R"] | None = None,
+    ) -> Float64[Tensor, "C R"]:
         """Packed statistics of every row after `rule`; `conditional` and `unconditional` stay as they are."""
         with torch.cuda.device_of(conditional):
-            return self._read(rule, conditional, unconditional)
+            return self._read(rule, conditional, unconditional, targets)
 
     def _read(
-        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None
-    ) -> Float64[Tensor, "4 R"]:
-        out = torch.empty(4, len(conditional), dtype=torch.float64, device=conditional.device)
+        self,
+        rule: LogitRule,
+        conditional: Float[Tensor, "R V"],
+        unconditional: Float[Tensor, "R V"] | None,
+        targets: Int[Tensor, " R"] | None,
+    ) -> Float64[Tensor, "C R"]:
+        num_columns, forbidden = 4 if targets is None else 5, self._forbidden(rule.forbidden_ids)
+        out = torch.empty(num_columns, len(conditional), dtype=torch.float64, device=conditional.device)
         _row_statistics[(len(conditional),)](
             conditional.contiguous(),
             (conditional if unconditional is None else unconditional).contiguous(),
-            *(self._forbidden(rule.forbidden_ids), out, rule.cfg_scale + 1.0),
-            **{"VOCAB": self._vocab_size, "GUIDED": unconditional is not None, "BLOCK": BLOCK},
-            **{"num_warps": 8, "enable_fp_fusion": False},  # guidance is rounded as in `LogitRule`
+            *(forbidden, forbidden if targets is None else targets.contiguous(), out, rule.cfg_scale + 1.0),
+            **{"VOCAB": self._vocab_size, "GUIDED": unconditional is not None, "TARGETS": targets is not None},
+            **{"BLOCK": BLOCK, "num_warps": 8, "enable_fp_fusion": False},  # guidance is rounded as in `LogitRule`
         )
         return out
 

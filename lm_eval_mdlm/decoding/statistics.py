@@ -11,7 +11,7 @@ from .types import Logits
 
 @dataclass(frozen=True)
 class Statistics:
-    """Four numbers per distribution, from float32 logits before temperature."""
+    """Numbers of every distribution, from float32 logits before temperature."""
 
     entropy: Float[Tensor, " R"]
     """Shannon entropy in nats, from 0 (point mass) to log V."""
@@ -21,26 +21,30 @@ class Statistics:
     """Largest minus second largest probability."""
     argmax: Int[Tensor, " R"]
     """Most likely token; the smallest id among equals."""
+    log_prob: Float[Tensor, " R"] | None = None
+    """Log-probability of a given token, nats; None if none was given."""
 
-    def packed(self) -> Float64[Tensor, "4 R"]:
-        """All four in one tensor, so that they move between devices with one transfer; nothing is rounded."""
+    def packed(self) -> Float64[Tensor, "C R"]:
+        """All in one tensor, so that they move between devices with one transfer; nothing is rounded."""
         # Ids are exact in float64 up to 2**53, float32 values always.
-        return torch.stack([getattr(self, name).double() for name in self.__dataclass_fields__])
+        columns = (self.entropy, self.confidence, self.margin, self.argmax, self.log_prob)
+        return torch.stack([column.double() for column in columns if column is not None])
 
     @classmethod
-    def unpacked(cls, packed: Float64[Tensor, "4 R"]) -> "Statistics":
+    def unpacked(cls, packed: Float64[Tensor, "C R"]) -> "Statistics":
         """The inverse of `packed`."""
-        entropy, confidence, margin, argmax = packed
-        return cls(entropy.float(), confidence.float(), margin.float(), argmax.long())
+        entropy, confidence, margin, argmax, *rest = packed
+        return cls(entropy.float(), confidence.float(), margin.float(), argmax.long(), *(own.float() for own in rest))
 
 
-def statistics(logits: Logits) -> Statistics:
+def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Statistics:
     """Statistics of every row of logits.
 
     Args:
         logits: Unnormalised log-probabilities; `-inf` marks a forbidden token, and at least one per row is
             finite. The arithmetic is float32 whatever the dtype: a bfloat16 softmax over a vocabulary of 126k
             rounds many confidences to exactly 1, and ties then decide the order.
+        targets: For each row a token whose log-probability is wanted.
     """
     logits = logits.float()
     probabilities = logits.softmax(dim=-1)
@@ -48,4 +52,10 @@ def statistics(logits: Logits) -> Statistics:
     # entr(0) = 0, so no epsilon. The order of a sum depends on the shape and the alignment of what is summed; in
     # float64 that stays far below what float32 keeps, so a row's entropy does not depend on its company.
     entropy = torch.special.entr(probabilities).sum(dim=-1, dtype=torch.float64).float()
-    return Statistics(entropy, best, best - second, logits.argmax(dim=-1))
+    argmax = logits.argmax(dim=-1, keepdim=True)
+    log_prob = None
+    if targets is not None:
+        # The largest probability is 1 / sum(exp(logit - largest logit)), so no further tensor of this size is needed.
+        below = logits.gather(-1, targets[:, None]) - logits.gather(-1, argmax)
+        log_prob = (below.double().squeeze(-1) + best.double().log()).float()
+    return Statistics(entropy, best, best - second, argmax.squeeze(-1), log_prob)

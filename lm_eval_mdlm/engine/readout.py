@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,13 @@ class StatisticsReader(Protocol):
     """Whether every call must have the same number of rows for a row's bits not to depend on it."""
 
     def __call__(
-        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
-    ) -> Float64[Tensor, "4 R"]:
-        """Packed statistics of every row."""
+        self,
+        rule: LogitRule,
+        conditional: Float[Tensor, "R V"],
+        unconditional: Float[Tensor, "R V"] | None = None,
+        targets: Int[Tensor, " R"] | None = None,
+    ) -> Float64[Tensor, "C R"]:
+        """Packed statistics of every row; with `targets` their log-probabilities too."""
         ...
 
 
@@ -54,9 +59,13 @@ class PlainStatistics:
     fixed_rows = True
 
     def __call__(
-        self, rule: LogitRule, conditional: Float[Tensor, "R V"], unconditional: Float[Tensor, "R V"] | None = None
-    ) -> Float64[Tensor, "4 R"]:
-        return statistics(rule.apply(conditional, unconditional)).packed()
+        self,
+        rule: LogitRule,
+        conditional: Float[Tensor, "R V"],
+        unconditional: Float[Tensor, "R V"] | None = None,
+        targets: Int[Tensor, " R"] | None = None,
+    ) -> Float64[Tensor, "C R"]:
+        return statistics(rule.apply(conditional, unconditional), targets).packed()
 
 
 def reader_for(backbone: Backbone) -> StatisticsReader:
@@ -68,8 +77,9 @@ def reader_for(backbone: Backbone) -> StatisticsReader:
 
         reader = FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
         logits = torch.zeros(1, backbone.vocab_size, dtype=backbone.dtype, device=backbone.device)
-        for rule in (LogitRule(()), LogitRule((), cfg_scale=1.0)):  # each is a kernel of its own
-            reader(rule, *[logits] * (2 if rule.guided else 1))
+        target = torch.zeros(1, dtype=torch.long, device=backbone.device)
+        for scale, targets in itertools.product((0.0, 1.0), (None, target)):  # each is a kernel of its own
+            reader(LogitRule((), scale), logits, logits if scale else None, targets)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
@@ -106,18 +116,26 @@ class Readout:
             reader.most_rows, max(1, self.max_bytes // (sides * reader.bytes_per_entry * self.backbone.vocab_size))
         )
 
-    def statistics(self, rule: LogitRule, states: Float[Tensor, "S D"]) -> Float64[Tensor, "4 R"]:
+    def statistics(
+        self, rule: LogitRule, states: Float[Tensor, "S D"], targets: Int[Tensor, " R"] | None = None
+    ) -> Float64[Tensor, "C R"]:
         """Packed statistics of R distributions on the CPU.
 
         Args:
-            rule: Guidance and forbidden tokens, one for all rows.
+            rule: Guidance and left out tokens, one for all rows.
             states: R conditional states, followed under guidance by the R unconditional ones.
+            targets: For each row a token whose log-probability is wanted too; may be on the host.
         """
         num_rows, size = len(states) // (2 if rule.guided else 1), self._rows_at_once(self.reader, rule)
+        num_chunks = -(-num_rows // size)
+        if targets is not None:
+            targets = pad(targets.to(states.device, non_blocking=True), (0, num_chunks * size - num_rows))
         # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
-        read = torch.empty(4, -(-num_rows // size) * size, dtype=torch.float64, device=states.device)
+        num_columns = 4 if targets is None else 5
+        read = torch.empty(num_columns, num_chunks * size, dtype=torch.float64, device=states.device)
         for i, chunks in enumerate(self._chunks(rule, states, self.reader)):
-            packed = self.reader(rule, *chunks)
+            own = None if targets is None else targets[i * size : i * size + len(chunks[0])]
+            packed = self.reader(rule, chunks[0], chunks[1] if rule.guided else None, own)
             read[:, i * size : i * size + packed.shape[1]] = packed
         return read[:, :num_rows].cpu()  # the one wait for the device in a step
 

@@ -1,6 +1,8 @@
 """What a decoded row gives back, and every quantity that is counted for it (docs/semantics.md 9)."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class Generation:
     def tokens_per_forward(self) -> float:
         """Committed tokens in the returned text per forward pass."""
         return self.tokens / self.nfe
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values; `Generation(**plain)` is the inverse."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
     def stats(self) -> dict[str, int | float]:

@@ -15,6 +15,8 @@ from ..decoding.policies import UnmaskPolicy
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Draw, Restriction
 from .cache import CachePolicy
+from .job import Job, Kind
+from .query import Query
 from .record import Generation
 
 
@@ -41,6 +43,8 @@ class RowPlan:
     truncated: bool = False
     cache: CachePolicy | None = None
     """Recompute only part of the canvas in most passes; None for exact decoding."""
+    lookback: int = 0
+    """The backbone's: how far before a token the state lies from which it is predicted."""
 
     @property
     def canvas_length(self) -> int:
@@ -63,17 +67,30 @@ class RowPlan:
         return 2 if self.logit_rule.guided else 1
 
 
-class Row:
-    """The state of a live row, on the host; only `commit` and `finish_step` change what it will become."""
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What a pass does to a row."""
 
-    def __init__(self, plan: RowPlan) -> None:
+    positions: NDArray[np.int64]
+    """In the region, that are committed."""
+    tokens: NDArray[np.int64]
+    """That they take."""
+    answer_entropy: float | None
+    """Of the pass; None without an answer segment."""
+    exited: bool
+    """Whether that ends the row."""
+
+
+class Row(Job):
+    """The state of a live row, on the host; only `advance` changes what it will become."""
+
+    def __init__(self, plan: RowPlan, kind: Kind) -> None:
         ids = np.array(plan.region.token_ids)
-        self.plan = plan
+        self.plan, self.kind = plan, kind
         self.canvas = np.array([*plan.prompt_ids, *plan.region.token_ids], dtype=np.int64)
         """(L,) prompt and region."""
         self.steps, self.block_step, self.partial_steps = 0, 0, 0
         self.slots: list[Any] = []
-        """Where the backbone keeps keys and values of the row's canvases, under a cache."""
         self.answer_entropy: float | None = None
         self.exit_step: int | None = None
         self.settled = False
@@ -85,7 +102,7 @@ class Row:
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._block = 0
-        self._recomputed: NDArray[np.int64] | None = None
+        self._known_recomputed: NDArray[np.int64] | None = None
         self._look()
 
     @property
@@ -119,34 +136,45 @@ class Row:
         return [self.canvas, unconditional]
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """Where in the canvas the `wanted` positions are."""
-        return self._offset + self.wanted
-
-    @property
     def is_partial(self) -> bool:
         """Whether the next pass recomputes only part of the canvas."""
         return self.plan.cache is not None and self.block_step > 0
 
-    def tokens_of_next_pass(self, lookback: int) -> int:
-        """Tokens that the next pass processes for this row; guidance doubles them. `lookback` is the backbone's."""
+    @property
+    def tokens_of_next_pass(self) -> int:
+        """See `Job`; guidance doubles them."""
         if not self.is_partial:
             return self.plan.tokens_per_pass
-        return len(self.recomputed(lookback)) * self.plan.nfe_per_step
+        return len(self._recomputed()) * self.plan.nfe_per_step
 
-    def recomputed(self, lookback: int) -> NDArray[np.int64]:
-        """Tokens of the canvas that the next pass recomputes, ascending; `lookback` is the backbone's."""
-        if self._recomputed is None:  # asked for several times a step
-            self._recomputed = self._find_recomputed(lookback)
-        return self._recomputed
+    @property
+    def held_positions(self) -> int:
+        """See `Job`."""
+        return self.plan.held_positions
 
-    def _find_recomputed(self, lookback: int) -> NDArray[np.int64]:
+    def query(self) -> Query:
+        """See `Job`."""
+        return Query(
+            canvases=self.canvases,
+            wanted=self._offset + self.wanted,
+            rule=self.plan.logit_rule,
+            recomputed=None if self.plan.cache is None else self._recomputed(),
+        )
+
+    def _recomputed(self) -> NDArray[np.int64]:
+        """Positions of the canvas that the next pass computes under a cache, ascending."""
+        if self._known_recomputed is None:  # asked for several times a step
+            self._known_recomputed = self._find_recomputed()
+        return self._known_recomputed
+
+    def _find_recomputed(self) -> NDArray[np.int64]:
         if self.plan.cache is None or not self.is_partial:
             return np.arange(len(self.canvas))
         start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
         inside = np.zeros(len(self.canvas), dtype=bool)
         inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
-        inside[self.places] = inside[np.maximum(self.places - lookback, 0)] = True
+        wanted = self._offset + self.wanted
+        inside[wanted] = inside[np.maximum(wanted - self.plan.lookback, 0)] = True
         return np.flatnonzero(inside)
 
     def entropy_of_answer(self, entropies: NDArray[np.float32]) -> float | None:
@@ -173,19 +201,16 @@ class Row:
         seed = self.plan.key.seed("token", self.steps, position)
         return Draw(temperature=self.plan.temperature, seed=seed, restriction=self.plan.restriction)
 
-    def commit(self, positions: NDArray[np.int64], tokens: NDArray[np.int64]) -> None:
-        """Write tokens at masked positions of the region; they never change again."""
-        self.canvas[self._offset + positions] = tokens
-        self._committed_in[positions] = self.steps + 1
-        self._masked[positions] = False
-
-    def finish_step(self, answer_entropy: float | None, exited: bool) -> None:
-        """Count the pass, open the next block if the current one is full, and test whether the text is settled."""
-        self.answer_entropy = answer_entropy
+    def advance(self, change: Change) -> None:
+        """Write the tokens, which never change again, count the pass, and open the next block if this one is full."""
+        self.canvas[self._offset + change.positions] = change.tokens
+        self._committed_in[change.positions] = self.steps + 1
+        self._masked[change.positions] = False
+        self.answer_entropy = change.answer_entropy
         self.partial_steps += self.is_partial
         self.steps += 1
         self.block_step += 1
-        if exited:
+        if change.exited:
             self.exit_step = self.steps
         if not self._masked[self._blocks[self._block]].any():
             self._block, self.block_step = self._block + 1, 0
@@ -197,7 +222,7 @@ class Row:
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""
-        self._recomputed = None
+        self._known_recomputed = None
         wanted = self._masked & self._is_answer
         if self._block < len(self._blocks):
             current = self._blocks[self._block]

@@ -18,9 +18,10 @@ from ..engine.record import Generation
 from ..errors import UsageError, print_usage_errors_in_one_line
 from ..options.decoding import DecodingConfig
 from ..options.loading import LoadingConfig, split_options
-from ..running.generation import budget_of, run as run_rows
+from ..running.answering import run as answer_all
+from ..running.budget import budget_of
+from ..running.generation import RowRequest
 from ..running.processes import ProcessGroup
-from ..running.work_sharing import RowRequest
 from .chat import ChatTokenizer
 from .evaluation import Started, run_under_way
 from .provenance import headline, identity, provenance
@@ -173,13 +174,13 @@ class MDLM(LM):  # type: ignore[misc]
                 run.stored.keep(requests[index].args, generation.text or "", generation.stats)
 
         show = self.rank == 0 and not disable_tqdm
-        decoded = run_rows(
+        answered = answer_all(
             self.backbone, sections, group=self._group, budget=self._budget, progress=show, on_finish=keep
         )
-        for request, generation in zip(requests, decoded.generations, strict=True):
+        for request, generation in zip(requests, answered.records, strict=True):
             run.count(request, generation.stats)
-        run.take(time.monotonic() - started, decoded.nfe_by_process)
-        return [generation.text or "" for generation in decoded.generations]
+        run.take(time.monotonic() - started, answered.nfe_by_process)
+        return [generation.text or "" for generation in answered.records]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Not available yet."""

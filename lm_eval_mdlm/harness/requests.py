@@ -12,8 +12,8 @@ from ..options.decoding import DecodingConfig
 from ..options.foreign_names import LENGTH_NAMES
 from ..options.loading import LoadingConfig
 from ..options.values import flag
+from ..running.generation import RowRequest
 from ..running.planning import template_holds_mask
-from ..running.work_sharing import RowRequest
 from .chat import ChatTokenizer
 from .run import Run
 

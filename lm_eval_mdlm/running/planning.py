@@ -64,6 +64,7 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
         exit_threshold=config.exit_threshold,
         stop_when_settled=config.stop_when_settled,
         cache=_cache(backbone, config),
+        lookback=backbone.lookback,
         text_rule=_text_rule(backbone, region, config),
         returns_text=backbone.tokenizer is not None,
         truncated=len(prompt_ids) > room,

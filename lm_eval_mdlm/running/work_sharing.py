@@ -5,30 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..backbones.backbone import Backbone
-from ..engine.decode import Budget
-from ..engine.record import Generation
-from ..engine.row import RowPlan
-from ..options.decoding import DecodingConfig
-from .planning import plan_row
+from ..engine.schedule import Budget
 from .processes import ProcessGroup
+from .question import Question, Record
 
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowRequest:
-    """What a row is planned from. It travels between processes, which a plan with its tokenizer cannot."""
-
-    prompt_ids: Sequence[int]
-    config: DecodingConfig
-    repeat: int = 0
-    """Tells apart several samples of the same request."""
-
-    def plan(self, backbone: Backbone) -> RowPlan:
-        """The same plan in every process; UsageError if the options do not fit the backbone."""
-        return plan_row(backbone, self.prompt_ids, self.config, self.repeat)
 
 
 @dataclass(frozen=True)
@@ -45,7 +27,7 @@ class Ticket:
 class Totals:
     """What all processes have finished so far."""
 
-    rows: int
+    requests: int
     nfe: int
     tokens: int
 
@@ -62,7 +44,7 @@ class Pool:
         sections: The requests of every process, by rank; the same in all processes.
     """
 
-    def __init__(self, group: ProcessGroup, sections: Sequence[Sequence[RowRequest]]) -> None:
+    def __init__(self, group: ProcessGroup, sections: Sequence[Sequence[Question]]) -> None:
         self._rank = group.rank
         self._sections = sections
         self._counters = group.counters()
@@ -70,12 +52,12 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._sections))
 
-    def draw(self, backbone: Backbone) -> Iterator[tuple[Ticket, RowPlan]]:
-        """This process's share, planned when it is asked for; ends when nothing is left anywhere."""
+    def draw(self) -> Iterator[tuple[Ticket, Question]]:
+        """This process's share; ends when nothing is left anywhere."""
         num = len(self._sections)
         for owner in [(self._rank + i) % num for i in range(num)]:
             while (index := self._counters.add(f"drawn/{owner}", 1) - 1) < len(self._sections[owner]):
-                yield Ticket(owner, index), self._sections[owner][index].plan(backbone)
+                yield Ticket(owner, index), self._sections[owner][index]
 
     def closed_on_error(self, work: Callable[[], Result]) -> Result:
         """What `work` returns; if it fails, no process draws anything more."""
@@ -87,11 +69,11 @@ class Pool:
             raise
 
     def within(self, budget: Budget) -> Budget:
-        """The budget with no more rows than an equal share, so that the fastest to start leaves the others theirs."""
+        """The budget with no more requests begun than an equal share: who starts first leaves the others theirs."""
         share = max(1, -(-len(self) // len(self._sections)))
-        return dataclasses.replace(budget, max_rows=min(budget.max_rows or share, share))
+        return dataclasses.replace(budget, max_requests=min(budget.max_requests or share, share))
 
-    def count(self, generation: Generation) -> Totals:
-        """Add a finished row; the new totals of all processes."""
+    def count(self, record: Record) -> Totals:
+        """Add a finished request; the new totals of all processes."""
         add = self._counters.add
-        return Totals(add("rows", 1), add("nfe", generation.nfe), add("tokens", generation.tokens))
+        return Totals(add("requests", 1), add("nfe", record.nfe), add("tokens", record.tokens))

@@ -44,11 +44,28 @@ def test_bfloat16_logits_are_read_in_float32():
     assert statistics(logits).confidence.item() < 1.0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_log_probability_of_a_token_is_its_definition(seed):
+    torch.manual_seed(seed)
+    logits, targets = torch.randn(9, 60) * 8, torch.randint(60, (9,))
+    logits[torch.rand(9, 60) < 0.3] = -math.inf
+    logits[:, 5], targets[:2] = 1.0, torch.tensor([5, int(logits[1].argmax())])
+    found = statistics(logits, targets)
+    for row, target, log_prob in zip(logits.tolist(), targets.tolist(), found.log_prob.tolist(), strict=True):
+        total = math.fsum(math.exp(x) for x in row)
+        assert log_prob == pytest.approx(row[target] - math.log(total), abs=2e-6), (row[target], total)
+    assert statistics(logits).log_prob is None
+    for name in ("entropy", "confidence", "margin", "argmax"):  # asking for it changes nothing else
+        assert torch.equal(getattr(statistics(logits), name), getattr(found, name))
+
+
 def test_packing_statistics_loses_nothing():
     logits = torch.randn(5, 200_000)
-    found = statistics(logits)
-    moved = Statistics.unpacked(found.packed())
-    assert all(torch.equal(getattr(found, name), getattr(moved, name)) for name in vars(found))
+    for found in (statistics(logits), statistics(logits, torch.arange(5))):
+        moved = Statistics.unpacked(found.packed())
+        assert vars(moved).keys() == vars(found).keys()
+        for name, column in vars(found).items():
+            assert (column is None and getattr(moved, name) is None) or torch.equal(column, getattr(moved, name))
 
 
 def test_forbidden_tokens_get_no_probability_and_arguments_stay():

@@ -5,11 +5,12 @@ import random
 import pytest
 import torch
 
-from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.decode import decode
 from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
-from lm_eval_mdlm.running.generation import HELD_PER_TOKEN, budget_of
+from lm_eval_mdlm.running.budget import HELD_PER_TOKEN, budget_of
 from lm_eval_mdlm.running.planning import plan_row
 from tests.engine.test_scheduling import HashBackbone
 

@@ -10,9 +10,10 @@ from lm_eval_mdlm import generate, load_backbone
 from lm_eval_mdlm.backbones.backbone import CanvasPart
 from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.engine.cache import DualCache, PrefixCache
-from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.decode import decode
 from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.record import Generation
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row

@@ -6,8 +6,9 @@ import torch
 from lm_eval_mdlm.canvas.template import Span
 from lm_eval_mdlm.canvas.text import TextRule
 from lm_eval_mdlm.decoding.statistics import statistics
-from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.decode import decode
 from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.generation import generate
@@ -136,9 +137,10 @@ def test_statistics_of_a_row_do_not_depend_on_how_many_are_read_with_it():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)  # with one thread every sum has the same order
     try:
-        together = statistics(logits)
+        targets = torch.randint(126_464, (8,))
+        together = statistics(logits, targets)
         for n in (1, 2, 3):
-            alone = statistics(logits[:n])
+            alone = statistics(logits[:n], targets[:n])
             assert all(torch.equal(getattr(alone, name), getattr(together, name)[:n]) for name in vars(alone)), n
     finally:
         torch.set_num_threads(threads)

@@ -3,8 +3,9 @@
 import pytest
 
 from lm_eval_mdlm import generate
-from lm_eval_mdlm.engine.decode import Budget, decode
+from lm_eval_mdlm.engine.decode import decode
 from lm_eval_mdlm.engine.readout import PlainStatistics, Readout
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
 from tests.engine.test_scheduling import HashBackbone

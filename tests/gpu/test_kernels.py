@@ -93,8 +93,14 @@ def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
     unconditional = other if cfg_scale else None
     rule = LogitRule((2, vocab_size - 1), cfg_scale)
     read = FusedStatistics(vocab_size, conditional.dtype, conditional.device)
-    ours = Statistics.unpacked(read(rule, conditional, unconditional))
-    theirs = statistics(rule.apply(conditional, unconditional))
+    targets = torch.tensor([3, 7, 5, vocab_size - 2, 1, vocab_size - 1], device=DEVICE)  # the last one is forbidden
+    without = read(rule, conditional, unconditional)
+    packed = read(rule, conditional, unconditional, targets)
+    assert torch.equal(packed[:4], without)  # asking for more changes no bit
+    ours = Statistics.unpacked(packed)
+    theirs = statistics(rule.apply(conditional, unconditional), targets)
+    assert ours.log_prob[5] == theirs.log_prob[5] == -torch.inf
+    torch.testing.assert_close(ours.log_prob[:5], theirs.log_prob[:5], atol=5e-5 if cfg_scale else 5e-6, rtol=1e-5)
     # Logits up to 150 under guidance have steps of 1.5e-5 in float32.
     torch.testing.assert_close(ours.entropy, theirs.entropy, atol=5e-5 if cfg_scale else 5e-6, rtol=1e-5)
     for name in ("confidence", "margin"):
@@ -111,9 +117,11 @@ def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():
     logits = draw(40, 5000) * 4
     read = FusedStatistics(5000, logits.dtype, logits.device)
     rule = LogitRule((4999,))
-    together = read(rule, logits)
+    targets = torch.arange(40, device=DEVICE)
+    together = read(rule, logits, targets=targets)
     for row in (0, 17, 39):
-        assert torch.equal(read(rule, logits[row : row + 1])[:, 0], together[:, row])
+        alone = read(rule, logits[row : row + 1], targets=targets[row : row + 1])
+        assert torch.equal(alone[:, 0], together[:, row])
     logits[5, 100] = torch.nan
     assert read(rule, logits)[0].isnan().nonzero().flatten().tolist() == [5]
 

@@ -21,7 +21,7 @@ from lm_eval.api.model import LM
 from lm_eval_mdlm.engine.record import Generation
 from lm_eval_mdlm.harness.model import MDLM
 from lm_eval_mdlm.harness.reporting import HIGHER_IS_BETTER
-from lm_eval_mdlm.running.generation import Decoded
+from lm_eval_mdlm.running.answering import Answered
 
 
 Key = tuple[str, Any, int, int]
@@ -78,7 +78,7 @@ _decoding = threading.local()
 """Has the model whose requests this thread decodes."""
 
 
-def _run_rows(backbone: Any, sections: Any, *, on_finish: Any, **rest: Any) -> Decoded:
+def _answer_all(backbone: Any, sections: Any, *, on_finish: Any, **rest: Any) -> Answered:
     model = _decoding.model
     generations = []
     for index, (request, key) in enumerate(zip(model.asked, keyed(model.asked), strict=True)):
@@ -86,14 +86,16 @@ def _run_rows(backbone: Any, sections: Any, *, on_finish: Any, **rest: Any) -> D
         generations.append(Generation(token_ids=[], text=text, nfe=nfe, tokens=2 * nfe))
         on_finish(index, generations[-1])
     model.num_decoded += len(generations)
-    return Decoded(generations=generations, nfe_by_process=[sum(g.nfe for g in generations)])
+    return Answered(
+        records=generations, known=[False] * len(generations), nfe_by_process=[sum(g.nfe for g in generations)]
+    )
 
 
 @contextmanager
 def scripting() -> Iterator[None]:
     """While it lasts, `Scripted` models decode by their scripts; nor does the harness look for commits and hardware."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lm_eval_mdlm.harness.model.run_rows", _run_rows)
+        patch.setattr("lm_eval_mdlm.harness.model.answer_all", _answer_all)
         patch.setattr(evaluator, "add_env_info", lambda results: None)
         patch.setattr(evaluator, "get_git_commit_hash", lambda: None)
         yield

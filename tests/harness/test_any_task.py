@@ -16,7 +16,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from lm_eval_mdlm.harness.model import MDLM
-from lm_eval_mdlm.running import generation
+from lm_eval_mdlm.running import answering
 from tests.harness.pairwise import Cell, pairs_of, pairwise
 from tests.harness.plain import Plain, Scripted, differences, keyed, scores, scripting, without_counts
 
@@ -279,7 +279,7 @@ class Recording(MDLM):
 def test_texts_that_the_network_decodes_score_as_lm_evals_own_code_scores_them(
     manager, checkpoint, monkeypatch, number
 ):
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", generation.run)
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.answer_all", answering.run)
     model = Recording(checkpoint, device="cpu", gen_length=6, block_length=6, k=3, batch_size=8)
     model.texts = {}
     cell = {**CELLS[number], "task_stats": True}

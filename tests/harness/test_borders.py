@@ -312,7 +312,7 @@ def test_likelihood_task_is_refused_before_anything_is_decoded(model, run, tasks
         more = {"task": kind, "output_type": kind, "doc_to_choice": ["1", "2"], "metric_list": [], "filter_list": None}
         (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump({**task, **more}))
     (tmp_path / "pens.yaml").write_text(yaml.safe_dump(task))
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", lambda *args, **kwargs: pytest.fail("decoding began"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.answer_all", lambda *args, **kwargs: pytest.fail("decoding began"))
     for kind in ("multiple_choice", "loglikelihood", "loglikelihood_rolling"):
         with pytest.raises(UsageError, match=f"{kind} is of output_type {kind}, and mdlm cannot score"):
             run(model, ("pens", kind), folder=tmp_path)

@@ -55,7 +55,7 @@ def test_template_task_reports_answer_entropy_and_exits(checkpoint, tasks):
 def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     first = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", lambda *args, **kwargs: pytest.fail("it was called"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.answer_all", lambda *args, **kwargs: pytest.fail("it was called"))
     second = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)
     assert second["results"] == first["results"]
     assert outcomes(second, "pens") == outcomes(first, "pens")
@@ -212,7 +212,7 @@ def test_checkpoint_without_tokenizer_is_refused_before_its_weights_are_read(tmp
     ],
 )
 def test_bad_gen_kwargs_are_refused_before_the_first_pass(checkpoint, tasks, monkeypatch, gen_kwargs, message):
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.run_rows", lambda *args, **kwargs: pytest.fail("decoding began"))
+    monkeypatch.setattr("lm_eval_mdlm.harness.model.answer_all", lambda *args, **kwargs: pytest.fail("decoding began"))
     with pytest.raises(UsageError, match=message):
         evaluate(checkpoint, tasks, ["pens"], gen_kwargs=gen_kwargs)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lm_eval_mdlm.engine.decode import Budget
+from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
-from lm_eval_mdlm.running.generation import generate, run
+from lm_eval_mdlm.running.answering import run
+from lm_eval_mdlm.running.generation import RowRequest, generate
 from lm_eval_mdlm.running.processes import ProcessGroup
-from lm_eval_mdlm.running.work_sharing import Pool, RowRequest, Ticket
+from lm_eval_mdlm.running.work_sharing import Pool, Ticket
 from tests.engine.test_scheduling import MASK, PROMPTS, VOCAB, HashBackbone
 from tests.toy import ScriptedBackbone
 
@@ -26,7 +27,7 @@ SAMPLED = {"sampler": "confidence_factor", "temperature": 0.7, "gen_length": 24,
 
 
 def request(prompt=(7,), **options) -> RowRequest:
-    return RowRequest(prompt_ids=list(prompt), config=DecodingConfig.from_options(options))
+    return RowRequest(prompt_ids=list(prompt), config=DecodingConfig.from_options(options), record_steps=True)
 
 
 class Paced(ScriptedBackbone):
@@ -67,7 +68,7 @@ def shared_run(group: ProcessGroup, backbone, sections, **options):
         group=group,
         progress=False,
         on_finish=lambda i, g: finished.append((i, g)),
-        **{"budget": Budget(max_rows=2), "record_steps": True, **options},
+        **{"budget": Budget(max_rows=2), **options},
     )
     return decoded, finished
 
@@ -105,7 +106,7 @@ def seen(tmp_path_factory) -> list[dict]:
 
 def one_process(backbone, requests):
     alone = ProcessGroup(alone=True)
-    return shared_run(alone, backbone, [requests])[0].generations
+    return shared_run(alone, backbone, [requests])[0].records
 
 
 def test_processes_share_the_passes_though_one_asked_for_nearly_all(seen):
@@ -118,18 +119,18 @@ def test_processes_share_the_passes_though_one_asked_for_nearly_all(seen):
 
 def test_results_come_back_to_the_process_that_asked_as_one_process_gives_them(seen):
     for i, (ours, requests) in enumerate(zip(seen, SKEWED, strict=True)):
-        assert ours["skewed"][0].generations == one_process(Paced(), requests), i
+        assert ours["skewed"][0].records == one_process(Paced(), requests), i
     for number, sections in enumerate(MIXED):
         for ours, requests in zip(seen, sections, strict=True):
-            assert ours["mixed"][number][0].generations == one_process(HashBackbone(), requests)
-    assert len({row.nfe for ours in seen for row in ours["mixed"][0][0].generations}) > 1
+            assert ours["mixed"][number][0].records == one_process(HashBackbone(), requests)
+    assert len({row.nfe for ours in seen for row in ours["mixed"][0][0].records}) > 1
 
 
 def test_every_request_is_reported_once_where_it_was_made(seen):
     for ours in seen:
         for decoded, finished in (ours["skewed"], *ours["mixed"]):
-            assert sorted(i for i, _ in finished) == list(range(len(decoded.generations)))
-            assert all(decoded.generations[i] == generation for i, generation in finished)
+            assert sorted(i for i, _ in finished) == list(range(len(decoded.records)))
+            assert all(decoded.records[i] == generation for i, generation in finished)
 
 
 def test_a_group_given_the_same_prompts_returns_all_records_everywhere(seen):
@@ -172,7 +173,7 @@ def pools(sections) -> list[Pool]:
 
 def test_own_requests_come_first_and_then_those_that_nobody_has_begun():
     sections = [[request()] * n for n in (3, 2, 4)]
-    first, _, last = (pool.draw(HashBackbone()) for pool in pools(sections))
+    first, _, last = (pool.draw() for pool in pools(sections))
     assert next(first)[0] == Ticket(0, 0)
     assert [next(last)[0] for _ in range(5)] == [*(Ticket(2, i) for i in range(4)), Ticket(0, 1)]
     assert [ticket for ticket, _ in first] == [Ticket(0, 2), Ticket(1, 0), Ticket(1, 1)]
@@ -182,27 +183,27 @@ def test_own_requests_come_first_and_then_those_that_nobody_has_begun():
 @pytest.mark.parametrize("seed", range(5))
 def test_every_request_is_drawn_once_in_any_interleaving(seed):
     sections = [[request()] * n for n in (5, 0, 9, 1)]
-    draws = [pool.draw(HashBackbone()) for pool in pools(sections)]
+    draws = [pool.draw() for pool in pools(sections)]
     order = torch.randint(len(draws), (200,), generator=torch.Generator().manual_seed(seed)).tolist()
     drawn = Counter(found[0] for i in order if (found := next(draws[i], None)))
     assert drawn == Counter(Ticket(owner, i) for owner, section in enumerate(sections) for i in range(len(section)))
 
 
-def test_no_process_takes_more_rows_at_once_than_an_equal_share():
+def test_no_process_begins_more_requests_than_an_equal_share():
     pool = pools([[request()] * 7, []])[0]
     assert len(pool) == 7
-    assert pool.within(Budget(max_tokens=99)) == Budget(max_rows=4, max_tokens=99)
-    assert pool.within(Budget(max_rows=3, refill=False)) == Budget(max_rows=3, refill=False)
-    assert pools([[], []])[0].within(Budget()).max_rows == 1
+    assert pool.within(Budget(max_tokens=99)) == Budget(max_requests=4, max_tokens=99)
+    assert pool.within(Budget(max_requests=3, max_rows=9)) == Budget(max_requests=3, max_rows=9)
+    assert pools([[], []])[0].within(Budget()).max_requests == 1
 
 
 def test_pool_that_is_closed_by_an_error_gives_out_nothing_more():
     ours, theirs = pools([[request()] * 5, [request()] * 5])
-    drawing = ours.draw(HashBackbone())
+    drawing = ours.draw()
     next(drawing)
     with pytest.raises(ZeroDivisionError):
         theirs.closed_on_error(lambda: 1 // 0)
-    assert list(drawing) == [] == list(theirs.draw(HashBackbone()))
+    assert list(drawing) == [] == list(theirs.draw())
     assert theirs.closed_on_error(lambda: 3) == 3
 
 
@@ -211,7 +212,7 @@ def test_progress_counts_the_rows_of_all_processes():
     (generation,) = generate(HashBackbone(), PROMPTS[:1], gen_length=4)
     ours.count(generation)
     totals = theirs.count(generation)
-    assert (totals.rows, totals.nfe, totals.tokens) == (2, 8, 2 * generation.tokens)
+    assert (totals.requests, totals.nfe, totals.tokens) == (2, 8, 2 * generation.tokens)
 
 
 def test_processes_that_accelerate_does_not_see_are_refused(monkeypatch):

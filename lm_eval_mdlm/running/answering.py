@@ -1,0 +1,127 @@
+"""From the requests of all processes to their records: one pool, one loop in each process."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from ..backbones.backbone import Backbone
+from ..engine.job import Work
+from ..engine.loop import answer
+from ..engine.readout import Readout
+from ..engine.schedule import Budget
+from .known import NOTHING_KNOWN, Known
+from .processes import ProcessGroup
+from .question import Question, Record
+from .work_sharing import Pool, Ticket, Totals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """The outcome of `run` in one process."""
+
+    records: list[Any]
+    """Of the requests of this process, in their order, whoever answered them."""
+    known: list[bool]
+    """Which of them a journal had."""
+    nfe_by_process: list[int]
+    """Forward passes that each process ran, by rank."""
+
+
+def run(
+    backbone: Backbone,
+    sections: Sequence[Sequence[Question]],
+    *,
+    group: ProcessGroup,
+    budget: Budget,
+    progress: bool,
+    known: Known = NOTHING_KNOWN,
+    on_finish: Callable[[int, Any], None] = lambda index, record: None,
+) -> Answered:
+    """Answer the requests of all processes together; collective.
+
+    Args:
+        backbone: The same network in every process.
+        sections: The requests of each process, by rank, checked by it; the same in all processes.
+        group: The processes.
+        budget: Limits of a pass in this process.
+        progress: Show the progress of all processes.
+        known: Records of earlier runs, which are taken from there; new ones are added.
+        on_finish: Called with the index and the record of each request of this process: as soon as it is answered if
+            this process does that, after all others are answered if another process did.
+
+    Raises:
+        UsageError: If the network returns NaN, or a single row does not fit into memory. Whatever fails in one
+            process, the others finish the rows they have begun, and raise an error that names it.
+    """
+    share = _Share(backbone, Pool(group, sections), group.rank, known, on_finish)
+    with tqdm(total=len(share.pool), disable=not progress, desc="mdlm", unit="request", smoothing=0.05) as bar:
+        shares = group.everyones(lambda: share.pool.closed_on_error(lambda: share.answered(budget, bar)))
+        for from_others, _ in shares:
+            for ticket, outcome in from_others.items():
+                share.keep(ticket, outcome)
+        bar.update(len(share.pool) - bar.n)
+    mine = [share.own[index] for index in range(len(sections[group.rank]))]
+    return Answered(
+        records=[outcome.record for outcome in mine],
+        known=[outcome.was_known for outcome in mine],
+        nfe_by_process=[nfe for _, nfe in shares],
+    )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    record: Record
+    was_known: bool
+
+
+class _Share:
+    """What one process draws from the pool, and what it keeps of it."""
+
+    def __init__(
+        self, backbone: Backbone, pool: Pool, rank: int, known: Known, on_finish: Callable[[int, Any], None]
+    ) -> None:
+        self.pool, self.own = pool, dict[int, _Outcome]()
+        self._backbone, self._rank, self._known, self._on_finish = backbone, rank, known, on_finish
+
+    def answered(self, budget: Budget, bar: "tqdm[Any]") -> tuple[dict[Ticket, _Outcome], int]:
+        """Answer what can be drawn: the outcomes that belong to other processes, and the passes run."""
+        nfe, started = 0, time.monotonic()
+        for_others: dict[Ticket, _Outcome] = {}
+        for (ticket, question), outcome in answer(Readout(self._backbone), self._drawn(), self.pool.within(budget)):
+            if not outcome.was_known:
+                nfe += outcome.record.nfe
+                self._known.add(question, outcome.record)
+            if not self.keep(ticket, outcome):
+                for_others[ticket] = outcome
+            _show(bar, self.pool.count(outcome.record), nfe, started)
+        return for_others, nfe
+
+    def keep(self, ticket: Ticket, outcome: _Outcome) -> bool:
+        """Take an outcome if it belongs to this process; whether it does."""
+        if ticket.owner != self._rank:
+            return False
+        self.own[ticket.index] = outcome
+        self._on_finish(ticket.index, outcome.record)
+        return True
+
+    def _drawn(self) -> Iterator[tuple[tuple[Ticket, Question], Work[_Outcome]]]:
+        for ticket, question in self.pool.draw():
+            yield (ticket, question), self._work(question)
+
+    def _work(self, question: Question) -> Work[_Outcome]:
+        found = self._known.find(question)
+        if found is not None:
+            return _Outcome(found, was_known=True)
+        return _Outcome((yield from question.work(self._backbone)), was_known=False)
+
+
+def _show(bar: "tqdm[Any]", totals: Totals, nfe: int, started: float) -> None:
+    bar.update(totals.requests - bar.n)
+    elapsed = max(time.monotonic() - started, 1e-9)
+    shown = {"nfe": f"{totals.nfe / totals.requests:.1f}", "passes_per_s": f"{nfe / elapsed:.1f}"}
+    if totals.tokens:
+        shown["tokens_per_s"] = f"{totals.tokens / elapsed:.1f}"
+    bar.set_postfix(shown, refresh=False)

@@ -1,0 +1,39 @@
+"""A request as it travels between processes and into a journal."""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..backbones.backbone import Backbone
+from ..engine.job import Work
+
+
+class Record(Protocol):
+    """The result of a request."""
+
+    @property
+    def nfe(self) -> int:
+        """Forward passes that it took."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the returned text; 0 where none is written."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, from which it can be made again."""
+
+
+class Question(abc.ABC):
+    """Everything that determines a request's result beside the network; picklable, unlike a plan and its tokenizer."""
+
+    @abc.abstractmethod
+    def work(self, backbone: Backbone) -> Work[Record]:
+        """The same passes in every process; UsageError if the options do not fit the backbone."""
+
+    @abc.abstractmethod
+    def content(self) -> Mapping[str, Any]:
+        """What determines the result, as plain values."""
+
+    @abc.abstractmethod
+    def restored(self, plain: Mapping[str, Any]) -> Record:
+        """The record of such a request from its plain values."""
