@@ -1,6 +1,8 @@
 """What a decoded row gives back, and every quantity that is counted for it (docs/semantics.md 9)."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,3 +60,73 @@ class Generation:
         if self.answer_entropy is not None:
             stats["answer_entropy"] = self.answer_entropy
         return stats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How probable a text is."""
+
+    log_prob: float
+    """Nats."""
+    standard_error: float | None
+    """Of `log_prob`, nats; 0 where it is exact, None where a single sample says nothing of its spread."""
+    is_greedy: bool = False
+    """Whether greedy decoding gives the text; False where that was not asked."""
+    nfe: int
+    """Forward passes, those of greedy decoding too; guidance counts 2."""
+    nfe_partial: int = 0
+    """Of these, passes that recomputed only part of the canvas."""
+    nfe_saved: int | None = None
+    """Passes that were not run because the standard error was small enough; None where that was not asked."""
+    truncated: bool = False
+    """Whether the context was cut to fit."""
+
+    @property
+    def stats(self) -> dict[str, int | float]:
+        """The counts by their names in docs/semantics.md, as numbers that can be added up or averaged."""
+        counts = {"nfe": self.nfe, "nfe_partial": self.nfe_partial, "nfe_saved": self.nfe_saved}
+        stats = {**counts, "truncated": int(self.truncated), "likelihood_se": self.standard_error}
+        return {name: value for name, value in stats.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of texts that were scored together."""
+
+    scores: tuple[Score, ...]
+
+    @property
+    def nfe(self) -> int:
+        """Forward passes for all of them."""
+        return sum(score.nfe for score in self.scores)
+
+    @property
+    def tokens(self) -> int:
+        """None are written."""
+        return 0
+
+    @property
+    def log_prob(self) -> float:
+        """Of all texts one after the other, nats."""
+        return math.fsum(score.log_prob for score in self.scores)
+
+    @property
+    def stats(self) -> dict[str, int | float]:
+        """Of all texts together: sums, whether any context was cut, and the standard error of `log_prob`."""
+        own = [score.stats for score in self.scores]
+        totals: dict[str, int | float] = {
+            name: sum(one[name] for one in own) for name in ("nfe", "nfe_partial", "nfe_saved") if all(name in one for one in own)
+        }
+        totals["truncated"] = int(any(score.truncated for score in self.scores))
+        errors = [score.standard_error for score in self.scores]
+        known = [error for error in errors if error is not None]
+        return {**totals, "likelihood_se": math.hypot(*known)} if len(known) == len(errors) else totals
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"scores": [dataclasses.asdict(score) for score in self.scores]}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Scores":
+        """The inverse of `to_plain`."""
+        return cls(tuple(Score(**score) for score in plain["scores"]))

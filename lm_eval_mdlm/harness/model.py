@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,16 +14,19 @@ from lm_eval.api.registry import register_model
 
 from ..canvas.encoding import text_encoder
 from ..checkpoints.load import load_backbone
-from ..engine.record import Generation
-from ..errors import UsageError, print_usage_errors_in_one_line
+from ..errors import print_usage_errors_in_one_line
 from ..options.decoding import DecodingConfig
+from ..options.likelihood import LikelihoodConfig
 from ..options.loading import LoadingConfig, split_options
 from ..running.answering import run as answer_all
 from ..running.budget import budget_of
-from ..running.generation import RowRequest
+from ..running.known import known_in
 from ..running.processes import ProcessGroup
+from ..running.question import Question
+from .asked import Asked
 from .chat import ChatTokenizer
 from .evaluation import Started, run_under_way
+from .likelihoods import ScoreReader
 from .provenance import headline, identity, provenance
 from .requests import RequestReader
 from .run import Run
@@ -51,9 +54,11 @@ class MDLM(LM):  # type: ignore[misc]
     def __init__(self, pretrained: str | None = None, **options: Any) -> None:
         super().__init__()
         print_usage_errors_in_one_line()
-        loading, given = split_options({"pretrained": pretrained, **options})
+        loading, given, likelihood = split_options({"pretrained": pretrained, **options})
         self.loading = LoadingConfig.from_options(loading)
         self.config = DecodingConfig.from_options(given)
+        self.likelihood = LikelihoodConfig.from_options(likelihood)
+        self.likelihood.scorer(self.config)
         self._group = ProcessGroup()
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
@@ -65,6 +70,7 @@ class MDLM(LM):  # type: ignore[misc]
         self._chat = ChatTokenizer(encoder, self.loading.chat_variables())
         self.tokenizer = self._chat.tokenizer
         self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)
+        self._scores = ScoreReader(self.backbone, self._chat, self.config, self.likelihood, self._say_once)
         self._rendered: set[int] = set()
         self._said: set[str] = set()
         self._has_shared = False
@@ -121,7 +127,6 @@ class MDLM(LM):  # type: ignore[misc]
     @contextmanager
     def evaluation(self, started: Started) -> Iterator[Run]:
         """One evaluation by the harness; tasks report counts while it lasts. One may be begun within another."""
-        _refuse_likelihoods(started.tasks)
         if not self._open:
             self._said.clear()
         run = self._run = self._new_run(started)
@@ -147,46 +152,72 @@ class MDLM(LM):  # type: ignore[misc]
             task_stats=self.loading.task_stats,
             chat_template_source=self._chat.source(started.chat_template),
             rendered=frozenset(self._rendered),
-            effective_of=lambda raw, run: self._reader.config_of(raw, run).effective(),
+            effective_of=self._effective,
         )
+
+    def _effective(self, request: Any, run: Run) -> Mapping[str, Any]:
+        """The options of one request, for the record."""
+        if request.request_type == "generate_until":
+            return self._reader.config_of(request.args[1], run).effective()
+        return self._scores.effective(request.request_type == "loglikelihood" and run.wants_greedy(request), run)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Decode all requests; every one is checked before the first forward pass.
 
-        Under a launcher the processes decode their requests together, so this is collective; see also `barrier`.
+        Under a launcher the processes work off their requests together, so this is collective, as the next two are;
+        see also `barrier`.
         """
+        return self._answer(requests, self._reader.rows, show=not disable_tqdm)
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probability of every continuation after its context, and whether greedy decoding gives it."""
+        return self._answer(requests, self._scores.pairs, show=not disable_tqdm)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Log-probability of every text, in windows."""
+        return self._answer(requests, self._scores.rolling, show=not disable_tqdm)
+
+    def _answer(
+        self, requests: list[Any], read: Callable[[list[Any], Run], list[Asked]], *, show: bool
+    ) -> list[Any]:
         started = time.monotonic()
         run = self._run_under_way()
         if run is None:  # called without an evaluation: a run of its own
             run = self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
+        mine: list[Asked] = []
 
-        def checked() -> list[RowRequest]:
-            _refuse_likelihoods(run.started.tasks)
-            return self._reader.rows(requests, run)
+        def checked() -> list[Question]:
+            mine.extend(read(requests, run))
+            return [asked.question for asked in mine]
 
         sections = self._group.everyones(checked)
         self._has_shared = True
         if not any(sections):
             return []
 
-        def keep(index: int, generation: Generation) -> None:
+        def keep(index: int, record: Any) -> None:
+            asked = mine[index]
             if run.stored is not None:
-                run.stored.keep(requests[index].args, generation.text or "", generation.stats)
+                for i, (response, counts) in zip(asked.indices, asked.replies(record), strict=True):
+                    run.stored.keep(requests[i], response, counts)
 
-        show = self.rank == 0 and not disable_tqdm
-        answered = answer_all(
-            self.backbone, sections, group=self._group, budget=self._budget, progress=show, on_finish=keep
-        )
-        for request, generation in zip(requests, answered.records, strict=True):
-            run.count(request, generation.stats)
+        with known_in(self.loading.journal, self.backbone, self._group) as known:
+            answered = answer_all(
+                self.backbone,
+                sections,
+                group=self._group,
+                budget=self._budget,
+                progress=show and self.rank == 0,
+                known=known,
+                on_finish=keep,
+            )
+        responses: list[Any] = [None] * len(requests)
+        for asked, record, was_known in zip(mine, answered.records, answered.known, strict=True):
+            for i, (response, counts) in zip(asked.indices, asked.replies(record), strict=True):
+                responses[i] = response
+                run.count(requests[i], counts, from_journal=was_known)
         run.take(time.monotonic() - started, answered.nfe_by_process)
-        return [generation.text or "" for generation in answered.records]
-
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Not available yet."""
-        raise NotImplementedError(f"mdlm {NO_LIKELIHOODS}")
-
-    loglikelihood_rolling = loglikelihood
+        return responses
 
     def _say_once(self, line: str) -> None:
         if self.rank == 0 and line not in self._said:
@@ -200,7 +231,7 @@ class MDLM(LM):  # type: ignore[misc]
             config = self.config
             if config.seed is None:
                 config = dataclasses.replace(config, seed=torch.initial_seed())
-            StoredResults(cache_hook.dbdict).claim(identity(self.backbone, config))
+            StoredResults(cache_hook.dbdict).claim(identity(self.backbone, config, self.likelihood))
 
     def get_model_info(self) -> dict[str, Any]:
         """What the last run was, for the results file: effective options by task, versions, device, dtype, totals."""
@@ -210,6 +241,7 @@ class MDLM(LM):  # type: ignore[misc]
                 **provenance(self.backbone),
                 "loading": self.loading.effective(),
                 "decoding": self.config.effective(),
+                "scoring": self.likelihood.effective(),
                 "seed": self._run.seed if self.config.seed is None else self.config.seed,
                 "budget_of_a_pass": dataclasses.asdict(self._budget),
                 **self._run.record(),
@@ -233,19 +265,3 @@ class MDLM(LM):  # type: ignore[misc]
         self._has_shared = False
         self._group.barrier()
 
-
-NO_LIKELIHOODS = "cannot score loglikelihood requests yet; choose tasks of output_type generate_until (gsm8k_mdlm)."
-
-
-LIKELIHOODS = ("loglikelihood", "loglikelihood_rolling", "multiple_choice")
-
-
-def _refuse_likelihoods(tasks: Sequence[Any]) -> None:
-    """Before anything is decoded: a run of both kinds would fail after all its generations.
-
-    Some tasks (`squadv2`) name no output type, and have both kinds of requests once these are built.
-    """
-    for task in tasks:
-        kinds = {task.OUTPUT_TYPE, *(request.request_type for request in getattr(task, "instances", None) or ())}
-        if kind := next((kind for kind in LIKELIHOODS if kind in kinds), None):
-            raise UsageError(f"{task.config.task} is of output_type {kind}, and mdlm {NO_LIKELIHOODS}")

@@ -8,6 +8,7 @@ import torch
 
 from ..backbones.backbone import Backbone
 from ..options.decoding import DecodingConfig
+from ..options.likelihood import LikelihoodConfig
 from ..options.loading import LoadingConfig
 from ..running.planning import RULES_VERSION
 
@@ -43,14 +44,15 @@ def headline(backbone: Backbone, loading: LoadingConfig) -> dict[str, Any]:
     }
 
 
-def identity(backbone: Backbone, config: DecodingConfig) -> dict[str, Any]:
-    """What the text of a request depends on beside its context and its `generation_kwargs`, for stored results."""
+def identity(backbone: Backbone, config: DecodingConfig, likelihood: LikelihoodConfig) -> dict[str, Any]:
+    """What a response depends on beside its request, for stored results."""
     return {
         **backbone.description,
         "mask_token_id": backbone.mask_token_id,
         "end_token_ids": list(backbone.end_token_ids),
         "rules_version": RULES_VERSION,
         **config.effective(),
+        **likelihood.effective(),
     }
 
 

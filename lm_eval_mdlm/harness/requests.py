@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backbones.backbone import Backbone
+from ..engine.record import Generation
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from ..options.foreign_names import LENGTH_NAMES
@@ -14,8 +15,10 @@ from ..options.loading import LoadingConfig
 from ..options.values import flag
 from ..running.generation import RowRequest
 from ..running.planning import template_holds_mask
+from .asked import Asked
 from .chat import ChatTokenizer
 from .run import Run
+from .stored import Counts
 
 
 WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {"num_beams": (None, 1), "repetition_penalty": (None, 1, 1.0)}
@@ -96,16 +99,16 @@ class RequestReader:
         self._backbone, self._chat, self._say = backbone, chat, say
         self._loading, self._config, self._given = loading, config, given
 
-    def rows(self, requests: Sequence[Any], run: Run) -> list[RowRequest]:
+    def rows(self, requests: Sequence[Any], run: Run) -> list[Asked]:
         """One row per request, every one planned once, so that no mistake comes to light after the first pass.
 
         Raises:
             UsageError: For options or a context that cannot be.
         """
-        rows = []
+        asked = []
         held_mask = truncated = 0
         seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
-        for request in requests:
+        for index, request in enumerate(requests):
             repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
             seen[id(request)] += 1
             try:
@@ -114,19 +117,19 @@ class RequestReader:
             except UsageError as error:
                 raise UsageError(f"{request.task_name}: {error}") from None
             held_mask += holds_mask
-            rows.append(row)
+            asked.append(Asked(question=row, indices=[index], replies=_reply))
         if held_mask:
             self._say(
-                f"the text of the mask token stands in {held_mask} of {len(rows)} prompts or templates, and was "
+                f"the text of the mask token stands in {held_mask} of {len(asked)} prompts or templates, and was "
                 f"tokenised as ordinary text there."
             )
         if truncated:
             longest = self._config.max_length or self._backbone.max_length
             self._say(
-                f"{truncated} of {len(rows)} prompts were cut from the left to fit max_length={longest} beside their "
+                f"{truncated} of {len(asked)} prompts were cut from the left to fit max_length={longest} beside their "
                 f"region."
             )
-        return rows
+        return asked
 
     def _row(self, request: Any, repeat: int, run: Run) -> tuple[RowRequest, bool]:
         """One row, and whether its text held the mask's."""
@@ -187,6 +190,10 @@ class RequestReader:
                     f"until: the stop string {stop!r} holds a backslash and a letter, not a line break or tab; "
                     f'--gen_kwargs as JSON can hold those: \'{{"until": ["\\n\\n"]}}\'.'
                 )
+
+
+def _reply(generation: Generation) -> list[tuple[str, Counts]]:
+    return [(generation.text or "", generation.stats)]
 
 
 def _draws(config: DecodingConfig) -> bool:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ..errors import UsageError
 from .evaluation import Started
-from .stored import Counts, StoredResults
+from .stored import GREEDY, Counts, StoredResults
 
 
 class Run:
@@ -22,7 +23,7 @@ class Run:
         task_stats: Whether tasks of other packages report counts too.
         chat_template_source: Of the template that writes all contexts; None if none does.
         rendered: Hashes of texts that a chat template wrote before the run.
-        effective_of: From a request's `generation_kwargs` to its options for the record.
+        effective_of: From a request to its options for the record.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Run:
         task_stats: bool,
         chat_template_source: str | None,
         rendered: Collection[int],
-        effective_of: Callable[[Mapping[str, Any], "Run"], Mapping[str, Any]],
+        effective_of: Callable[[Any, "Run"], Mapping[str, Any]],
     ) -> None:
         self.started, self.seed, self.task_stats = started, seed, task_stats
         self.stored = None if started.stored is None else StoredResults(started.stored)
@@ -45,11 +46,18 @@ class Run:
         self._rendered = rendered
         self._counts: dict[int, tuple[Any, list[Counts]]] = {}
         self._options: dict[str, dict[str, dict[str, Any]]] = {}
-        self._totals: Counter[str] = Counter(requests=0, from_cache=0, nfe=0, tokens=0, seconds=0)
+        self._totals: Counter[str] = Counter(requests=0, from_cache=0, from_journal=0, nfe=0, tokens=0, seconds=0)
+        self._output_types = {str(task.config.task): task.OUTPUT_TYPE for task in started.tasks}
+        self._matches_exactly = {str(task.config.task) for task in started.tasks if _matches_exactly(task)}
 
     def has_rendered(self, context: str) -> bool:
         """Whether a chat template wrote this context; in a run with `--apply_chat_template` it wrote all of them."""
         return self.chat_template_source is not None or hash(context) in self._rendered
+
+    def wants_greedy(self, request: Any) -> bool:
+        """Whether a pair's task asks if greedy decoding gives the continuation; its other metrics never look."""
+        name = str(request.task_name)
+        return self._output_types.get(name) != "multiple_choice" or name in self._matches_exactly
 
     def use(self, task_name: str, effective: Mapping[str, Any]) -> None:
         """Note the options of one request."""
@@ -57,7 +65,9 @@ class Run:
         for name, value in effective.items():
             values.setdefault(name, {})[json.dumps(value)] = value
 
-    def count(self, request: Any, counts: Counts, *, from_cache: bool = False) -> None:
+    def count(
+        self, request: Any, counts: Counts, *, from_cache: bool = False, from_journal: bool = False
+    ) -> None:
         """Note the counts of one response to a request, in the order of its repeats.
 
         Those beyond `repeats` belong to padding, by which the harness keeps processes in step, and are left out.
@@ -65,16 +75,25 @@ class Run:
         _, known = self._counts.setdefault(id(request), (request, []))
         if len(known) < (request.repeats or 1):
             known.append(counts)
-            self._totals.update(requests=1, from_cache=int(from_cache))
-            self._totals.update(nfe=int(counts["nfe"]), tokens=int(counts["tokens"]))
+            self._totals.update(requests=1, from_cache=int(from_cache), from_journal=int(from_journal))
+            self._totals.update(nfe=int(counts["nfe"]), tokens=int(counts.get("tokens", 0)))
 
     def recall(self, request: Any) -> None:
-        """Take the counts of a request that `--use_cache` has answered; the model never saw it."""
-        if self.stored is None or id(request) in self._counts or request.request_type != "generate_until":
+        """Take the counts of a request that `--use_cache` has answered; the model never saw it.
+
+        Raises:
+            UsageError: If the cache has a pair without what its task asks of it.
+        """
+        if self.stored is None or id(request) in self._counts:
             return
-        counts = self.stored.counts(request.args)
+        counts = self.stored.counts(request)
         if counts is not None:
-            self.use(str(request.task_name), self._effective_of(request.args[1], self))
+            if request.request_type == "loglikelihood" and self.wants_greedy(request) and not counts.get(GREEDY):
+                raise UsageError(
+                    f"{request.task_name}: --use_cache holds one of its pairs from another task, which did not ask "
+                    f"whether greedy decoding gives it; name another file, or use --model_args journal=DIR."
+                )
+            self.use(str(request.task_name), self._effective_of(request, self))
             for _ in range(request.repeats or 1):
                 self.count(request, counts, from_cache=True)
 
@@ -98,6 +117,11 @@ class Run:
             "totals_of_rank_0": dict(self._totals),
             "nfe_by_process": list(self.nfe_by_process),
         }
+
+
+def _matches_exactly(task: Any) -> bool:
+    """Whether a multiple-choice task looks at greedy decoding after all."""
+    return "exact_match" in (getattr(task, "_metric_fn_list", None) or ())
 
 
 def _one_or_all(values: list[Any]) -> Any:

@@ -14,7 +14,9 @@ Counts = dict[str, int | float]
 IDENTITY = "mdlm settings"
 """Key of what the results in a database depend on."""
 COUNTS = "mdlm counts"
-"""Takes the place of a request's type in the key of its counts."""
+"""Takes the place of a request's type in the key of its counts, for texts; other types follow it."""
+GREEDY = "greedy_was_asked"
+"""Among a pair's counts: whether greedy decoding was run for it. The harness keeps pairs by their texts alone."""
 
 
 class StoredResults:
@@ -40,15 +42,20 @@ class StoredResults:
         elif difference := _difference(theirs, ours):
             raise UsageError(f"{where} holds results {difference}; name another file.")
 
-    def keep(self, arguments: tuple[Any, ...], text: str, counts: Counts) -> None:
-        """Store one result, counts first, so that no text is ever without."""
-        self._database[hash_args(COUNTS, arguments)] = counts
-        self._database[hash_args("generate_until", arguments)] = text
+    def keep(self, request: Any, response: Any, counts: Counts) -> None:
+        """Store one response in the harness's form, counts first, so that none is ever without."""
+        self._database[_key_of_counts(request)] = counts
+        self._database[hash_args(request.request_type, request.args)] = response
 
-    def counts(self, arguments: tuple[Any, ...]) -> Counts | None:
-        """Counts of a stored text; None if there are none."""
-        counts: Counts | None = self._database.get(hash_args(COUNTS, arguments))
+    def counts(self, request: Any) -> Counts | None:
+        """Counts of a stored response; None if there are none."""
+        counts: Counts | None = self._database.get(_key_of_counts(request))
         return counts
+
+
+def _key_of_counts(request: Any) -> str:
+    kind = request.request_type
+    return str(hash_args(COUNTS if kind == "generate_until" else f"{COUNTS} {kind}", request.args))
 
 
 def _difference(theirs: Any, ours: str) -> str | None:

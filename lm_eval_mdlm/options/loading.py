@@ -12,6 +12,7 @@ from ..errors import UsageError
 from . import values
 from .decoding import DecodingConfig
 from .foreign_names import LENGTH_NAMES, instead_of
+from .likelihood import LikelihoodConfig
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -43,6 +44,8 @@ class LoadingConfig:
     """Passed to the chat template as a variable of that name, as lm_eval's `hf` does."""
     chat_template_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """More variables of the chat template."""
+    journal: str | None = None
+    """A folder that keeps every finished request; requests that it holds are taken from there."""
     task_stats: bool = True
     """Report NFE and the other counts for stock tasks too."""
 
@@ -101,20 +104,18 @@ class LoadingConfig:
         return dataclasses.asdict(self)
 
 
-def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Model options and decoding options; UsageError for a name that is neither."""
-    decoding = {field.name for field in dataclasses.fields(DecodingConfig)}
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options of the model, of decoding and of likelihoods; UsageError for a name that is none of them."""
+    homes = (_CHECKS.keys(), frozenset(DecodingConfig.names()), frozenset(LikelihoodConfig.names()))
     for name in options:
-        if name not in _CHECKS and name not in decoding:
-            known = [*_CHECKS, *sorted(decoding)]
+        if not any(name in home for home in homes):
+            known = [name for home in homes for name in sorted(home)]
             if name in LENGTH_NAMES:
                 raise UsageError(f"{name} is the tasks' name for gen_length; write gen_length in --model_args.")
             hint = instead_of(name) or values.closest(name, known)
             raise UsageError(f"unknown option {name!r}.{hint} Known: {', '.join(known)}.")
-    return (
-        {name: value for name, value in options.items() if name in _CHECKS},
-        {name: value for name, value in options.items() if name in decoding},
-    )
+    model, decoding, likelihood = ({n: v for n, v in options.items() if n in home} for home in homes)
+    return model, decoding, likelihood
 
 
 def _text(name: str, value: Any) -> str:
@@ -151,5 +152,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "trust_remote_code": values.flag,
     "enable_thinking": values.flag,
     "chat_template_args": _mapping,
+    "journal": _text,
     "task_stats": values.flag,
 }

@@ -3,10 +3,19 @@
 import abc
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from ..backbones.backbone import Backbone
+from .journal import Journal
+from .planning import RULES_VERSION
+from .processes import ProcessGroup
 from .question import Question, Record
+
+
+DECISIVE = ("family", "fingerprint", "tokenizer", "dtype")
+"""Entries of a backbone's description that decide results; where the checkpoint lies, say, does not."""
 
 
 class Known(abc.ABC):
@@ -34,7 +43,52 @@ class NothingKnown(Known):
 NOTHING_KNOWN = NothingKnown()
 
 
-def key_of(identity: Mapping[str, Any], question: Question) -> str:
-    """A digest, 32 hexadecimal digits, of the network's and the request's plain values."""
-    content = json.dumps([identity, type(question).__name__, question.content()], sort_keys=True)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+class InJournal(Known):
+    """Finds and keeps records in a journal.
+
+    Args:
+        journal: Open.
+        identity: Of the network, from `identity_of`.
+    """
+
+    def __init__(self, journal: Journal, identity: Mapping[str, Any]) -> None:
+        self._journal, self._identity = journal, identity
+
+    def find(self, question: Question) -> Record | None:
+        plain = self._journal.find(self._key(question))
+        return None if plain is None else question.restored(plain)
+
+    def add(self, question: Question, record: Record) -> None:
+        key = self._key(question)
+        # Of two equal requests that were under way together the first stands, as it does for later runs.
+        if self._journal.find(key) is None:
+            self._journal.add(key, record.to_plain())
+
+    def _key(self, question: Question) -> str:
+        content = json.dumps([self._identity, type(question).__name__, question.content()], sort_keys=True)
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def identity_of(backbone: Backbone) -> dict[str, Any]:
+    """Everything that a result depends on beside the request, as plain values."""
+    return {
+        **{name: backbone.description.get(name) for name in DECISIVE},
+        "device": backbone.device.type,
+        "mask_token_id": backbone.mask_token_id,
+        "end_token_ids": list(backbone.end_token_ids),
+        "vocab_size": backbone.vocab_size,
+        "max_length": backbone.max_length,
+        "rules_version": RULES_VERSION,
+    }
+
+
+@contextmanager
+def known_in(folder: str | None, backbone: Backbone, group: ProcessGroup) -> Iterator[Known]:
+    """What a journal holds, open for new records; nothing where there is no folder. Collective."""
+    if folder is None:
+        yield NOTHING_KNOWN
+        return
+    opened: list[Journal] = []
+    group.everyones(lambda: opened.append(Journal.open(folder, rank=group.rank)))
+    with opened[0] as journal:
+        yield InJournal(journal, identity_of(backbone))

@@ -45,7 +45,7 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
         )
     _check_room(backbone, config)
     region = _region(backbone, config)
-    room = _longest_canvas(backbone, config) - len(region.token_ids)
+    room = longest_canvas(backbone, config) - len(region.token_ids)
     if room < 1:
         raise _no_room(len(region.token_ids), backbone, config)
     policy = config.policy()
@@ -71,7 +71,8 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
     )
 
 
-def _longest_canvas(backbone: Backbone, config: DecodingConfig) -> int:
+def longest_canvas(backbone: Backbone, config: DecodingConfig) -> int:
+    """Most tokens of prompt and region together; UsageError if more than the checkpoint allows are asked for."""
     if config.max_length is not None and config.max_length > backbone.max_length:
         raise UsageError(
             f"max_length must be at most the checkpoint's {backbone.max_length}, got {config.max_length}; lower it or "
@@ -83,7 +84,7 @@ def _longest_canvas(backbone: Backbone, config: DecodingConfig) -> int:
 def _no_room(length: int, backbone: Backbone, config: DecodingConfig) -> UsageError:
     return UsageError(
         f"the region of {length} tokens leaves no room for a prompt in max_length="
-        f"{_longest_canvas(backbone, config)}; lower gen_length."
+        f"{longest_canvas(backbone, config)}; lower gen_length."
     )
 
 
@@ -91,7 +92,7 @@ def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
     """Before a region is built, which for a mistyped length would fill the memory."""
     template = config.resolved_template()
     masks = template.gen_length if template else config.gen_length or DEFAULT_GEN_LENGTH
-    if masks >= _longest_canvas(backbone, config):
+    if masks >= longest_canvas(backbone, config):
         raise _no_room(masks, backbone, config)
 
 

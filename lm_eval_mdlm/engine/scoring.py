@@ -1,0 +1,179 @@
+"""The question of likelihoods: how probable is this text after that context?"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decoding.likelihood.estimator import Estimate, Estimator, Masking
+from ..decoding.logits import LogitRule
+from ..decoding.proposal import RowKey
+from .job import Job, Kind, Work
+from .matching import greedy_match
+from .query import Query, Reading
+from .readout import Readout
+from .record import Score, Scores
+from .row import RowPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """Everything that determines the score of one text of L tokens."""
+
+    text_ids: tuple[int, ...]
+    """The text, L >= 1 tokens; no masks."""
+    row: RowPlan
+    """What the run's own sampler, at temperature 0, would be asked to fill: L masks after the context."""
+    rule: LogitRule
+    """Of estimates; the row has its own."""
+    key: RowKey
+    """Of random numbers."""
+    end_token_id: int | None
+    """That stands behind the text where an estimator wants one there; None if the checkpoint has none."""
+    wants_greedy: bool = False
+    """Whether it is asked if greedy decoding gives the text."""
+
+    @property
+    def nfe_per_pass(self) -> int:
+        """What a pass costs."""
+        return 2 if self.rule.guided else 1
+
+
+class Scorer(abc.ABC):
+    """A way to score texts; a frozen dataclass."""
+
+    appends_end: bool = False
+    """Whether an end-of-text token stands behind the text."""
+
+    @abc.abstractmethod
+    def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
+        """Score texts that belong together, such as the choices of a question; gives jobs as `Work` does."""
+
+
+def scoring(scorer: Scorer, plans: Sequence[TextPlan]) -> Work[Scores]:
+    """Score texts that belong together."""
+    return Scores(tuple((yield from scorer.score(plans))))
+
+
+class LogProbs(Kind):
+    """Hands every job the log-probabilities that it has asked for."""
+
+    def decide(self, jobs: Sequence["MaskedText"], reading: Reading, readout: Readout) -> list[NDArray[np.float32]]:
+        return [reading.log_prob[reading.at(i)].copy() for i in range(len(jobs))]
+
+
+LOG_PROBS = LogProbs()
+
+
+class MaskedText(Job):
+    """One pass of an estimate: some tokens of the text are masked, and some of these are scored."""
+
+    def __init__(self, plan: TextPlan, masking: Masking, *, behind: Sequence[int] = ()) -> None:
+        self.kind = LOG_PROBS
+        self.slots: list[Any] = []
+        self.log_probs: NDArray[np.float32] | None = None
+        """Of the scored tokens, nats, once they have been read."""
+        self._plan, self._masking, self._behind = plan, masking, tuple(behind)
+
+    @property
+    def done(self) -> bool:
+        """See `Job`."""
+        return self.log_probs is not None
+
+    @property
+    def tokens_of_next_pass(self) -> int:
+        """See `Job`."""
+        plan = self._plan
+        return (len(plan.row.prompt_ids) + len(plan.text_ids) + len(self._behind)) * plan.nfe_per_pass
+
+    def query(self) -> Query:
+        """See `Job`."""
+        plan, offset = self._plan, len(self._plan.row.prompt_ids)
+        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *self._behind], dtype=np.int64)
+        wanted = offset + self._masking.scored
+        targets = canvas[wanted]
+        canvas[offset + self._masking.masked] = plan.row.mask_token_id
+        canvases = [canvas]
+        if plan.rule.guided:
+            unconditional = canvas.copy()
+            unconditional[:offset] = plan.row.mask_token_id
+            canvases.append(unconditional)
+        return Query(canvases=canvases, wanted=wanted, rule=plan.rule, targets=targets)
+
+    def advance(self, change: NDArray[np.float32]) -> None:
+        """See `Job`."""
+        self.log_probs = change
+
+
+class _Sampling:
+    """The passes of one text's estimate, which are run round by round."""
+
+    def __init__(self, plan: TextPlan, estimator: Estimator) -> None:
+        self.plan, self._estimator = plan, estimator
+        length = len(plan.text_ids)
+        behind = (plan.end_token_id,) if estimator.appends_end and plan.end_token_id is not None else ()
+        self._maskings = estimator.maskings(length, plan.key)
+        self._rounds = estimator.rounds(length)
+        # A pass in which nothing is scored says nothing, and is not run.
+        self._jobs = [MaskedText(plan, m, behind=behind) if len(m.scored) else None for m in self._maskings]
+        self._num_done = 0
+
+    def next_round(self) -> list[MaskedText]:
+        """The jobs of the next round; none if there is none."""
+        start, self._num_done = self._num_done, next((n for n in self._rounds if n > self._num_done), self._num_done)
+        return [job for job in self._jobs[start : self._num_done] if job is not None]
+
+    def estimate(self) -> Estimate:
+        """From the passes so far."""
+        nothing = np.empty(0, dtype=np.float32)
+        log_probs = [nothing if job is None else job.log_probs for job in self._jobs[: self._num_done]]
+        known = [own for own in log_probs if own is not None]
+        return self._estimator.estimate(len(self.plan.text_ids), self._maskings[: self._num_done], known)
+
+    def score(self, *, tells_saved: bool) -> Score:
+        """From the passes so far; greedy decoding is not part of it."""
+        run = sum(job is not None for job in self._jobs[: self._num_done])
+        left = sum(job is not None for job in self._jobs) - run
+        estimate, nfe_per_pass = self.estimate(), self.plan.nfe_per_pass
+        return Score(
+            log_prob=estimate.value,
+            standard_error=estimate.standard_error if math.isfinite(estimate.standard_error) else None,
+            nfe=run * nfe_per_pass,
+            nfe_saved=left * nfe_per_pass if tells_saved else None,
+            truncated=self.plan.row.truncated,
+        )
+
+
+@dataclass(frozen=True)
+class BySampling(Scorer):
+    """Passes over the text with some of it masked, weighted by an estimator."""
+
+    estimator: Estimator
+    enough: float | None = None
+    """Standard error, nats, that ends the sampling once no text of those that belong together has a larger one; None
+    to take all samples."""
+
+    @property
+    def appends_end(self) -> bool:  # type: ignore[override]
+        """See `Scorer`."""
+        return self.estimator.appends_end
+
+    def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
+        samplings = [_Sampling(plan, self.estimator) for plan in plans]
+        while jobs := [job for sampling in samplings for job in sampling.next_round()]:
+            yield jobs
+            if self.enough is not None and all(s.estimate().standard_error <= self.enough for s in samplings):
+                break
+        scores = []
+        for sampling in samplings:
+            score = sampling.score(tells_saved=self.enough is not None)
+            if sampling.plan.wants_greedy:
+                greedy = yield from greedy_match(sampling.plan.row, sampling.plan.text_ids)
+                score = dataclasses.replace(score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe)
+            scores.append(score)
+        return scores

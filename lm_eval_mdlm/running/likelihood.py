@@ -1,0 +1,72 @@
+"""Log-likelihoods in Python: pairs of contexts and texts as token ids in, scores out. Needs no lm_eval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..backbones.backbone import Backbone
+from ..engine.record import Score
+from ..errors import UsageError
+from ..options.decoding import DecodingConfig
+from ..options.likelihood import LikelihoodConfig
+from .answering import run
+from .budget import budget_of
+from .known import known_in
+from .processes import ProcessGroup
+from .scoring import ScoreRequest, Text
+
+
+def loglikelihood(
+    backbone: Backbone,
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    greedy: bool = False,
+    batch_size: int | str = "auto",
+    group: ProcessGroup | None = None,
+    progress: bool = False,
+    journal: str | None = None,
+    **options: Any,
+) -> list[Score]:
+    """Score one text after each context.
+
+    Args:
+        backbone: From `load_backbone`.
+        pairs: Token ids of a context and of the text to be scored after it, at least one each.
+        greedy: Also find out whether greedy decoding, by the sampler's options, gives the text.
+        batch_size: Canvases per pass, or `auto` to pack by tokens; changes no result.
+        group: Shares the work under a launcher: every process passes the same pairs and options and gets all scores.
+        progress: Show requests done and passes per second.
+        journal: A folder that keeps finished requests; those that it has are not run again.
+        **options: Of `LikelihoodConfig`, such as `likelihood="elbo", mc_num=128`, and of `DecodingConfig`, of which
+            `likelihood="path"`, `greedy`, `cfg_scale`, `max_length` and `seed` use some.
+
+    Returns:
+        One score per pair, in the order given. Under `mc_se` each pair is sampled for itself.
+
+    Raises:
+        UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.
+    """
+    group = group or ProcessGroup(alone=True)
+    size = group.world_size
+
+    def checked() -> list[ScoreRequest]:
+        if not len(pairs):
+            raise UsageError("pairs must hold at least one pair, got none.")
+        own = {name: value for name, value in options.items() if name in LikelihoodConfig.names()}
+        likelihood = LikelihoodConfig.from_options(own)
+        config = DecodingConfig.from_options({n: v for n, v in options.items() if n not in own})
+        requests = []
+        for context, text in pairs:
+            asked = Text(context_ids=list(context), text_ids=list(text), wants_greedy=greedy)
+            requests.append(ScoreRequest(texts=(asked,), config=config, likelihood=likelihood))
+            requests[-1].plan(backbone)
+        return requests
+
+    asked = group.everyones(checked)
+    if any(other != asked[0] for other in asked):
+        raise UsageError("pairs and options must be the same in all processes of a group, and they differ.")
+    sections = [asked[0][i::size] for i in range(size)]
+    budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
+    with known_in(journal, backbone, group) as known:
+        own = run(backbone, sections, group=group, budget=budget, progress=progress and group.rank == 0, known=known)
+    parts = group.everyones(lambda: own.records)
+    return [parts[i % size][i // size].scores[0] for i in range(len(pairs))]
