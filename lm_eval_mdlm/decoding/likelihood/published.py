@@ -53,11 +53,11 @@ class PublishedLLaDA(Estimator):
 
     def sizes(self, start: int, length: int) -> NDArray[np.int64]:
         """Numbers of masked positions in a round that begins at `start`."""
-        end = np.float32(start + (self.mc_batch - 1) * (length / self.mc_batch))
-        step = (end - np.float32(start)) / np.float32(max(self.mc_batch - 1, 1))
-        # From both ends, as torch.linspace does: half-integers depend on it where float32 rounds.
-        forth = np.arange(self.mc_batch, dtype=np.float32)
-        places = np.where(forth < self.mc_batch // 2, start + step * forth, end - step * forth[::-1])
+        end = float(np.float32(start + (self.mc_batch - 1) * (length / self.mc_batch)))
+        step = float(np.float32(end - start) / np.float32(max(self.mc_batch - 1, 1)))
+        # In float32 and from both ends, as torch.linspace does: which places are half-integers may depend on it.
+        forth = np.arange(self.mc_batch)
+        places = np.where(forth < self.mc_batch // 2, start + step * forth, end - step * forth[::-1]).astype(np.float32)
         return (np.rint(places).astype(np.int64) - 1) % length + 1
 
     def estimate(self, length: int, maskings: Sequence[Masking], log_probs: Sequence[NDArray[np.float32]]) -> Estimate:
