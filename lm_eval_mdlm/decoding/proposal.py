@@ -29,9 +29,13 @@ class RowKey:
         content = self.digest + repr((purpose, *where)).encode()
         return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "big")
 
+    def generator(self, purpose: str, *where: int) -> np.random.Generator:
+        """A generator of its own for one purpose at one place, from `seed`."""
+        return _generator(self.seed(purpose, *where))
+
     def order_noise(self, step: int, length: int) -> Float[Tensor, " L"]:
         """Uniform noise in [0, 1) for every position of the region, for a random order of commits."""
-        return torch.from_numpy(_generator(self.seed("order", step)).random(length, dtype=np.float32))
+        return torch.from_numpy(self.generator("order", step).random(length, dtype=np.float32))
 
 
 def _generator(seed: int) -> np.random.Generator:
