@@ -1,6 +1,6 @@
 """A text's log-probability along the path on which the run's own sampler would have met it.
 
-In each pass the sampler picks positions; the log-probabilities of the given tokens there are added, and the given tokens
+In each pass the sampler picks positions; the log-probabilities of the given tokens there are added, and these tokens
 are committed. For a sampler whose choice depends on distributions alone the texts' probabilities add up to 1. Source:
 arXiv:2603.01367.
 """

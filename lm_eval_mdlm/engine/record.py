@@ -114,9 +114,8 @@ class Scores:
     def stats(self) -> dict[str, int | float]:
         """Of all texts together: sums, whether any context was cut, and the standard error of `log_prob`."""
         own = [score.stats for score in self.scores]
-        totals: dict[str, int | float] = {
-            name: sum(one[name] for one in own) for name in ("nfe", "nfe_partial", "nfe_saved") if all(name in one for one in own)
-        }
+        names = [n for n in ("nfe", "nfe_partial", "nfe_saved") if all(n in one for one in own)]
+        totals: dict[str, int | float] = {name: sum(one[name] for one in own) for name in names}
         totals["truncated"] = int(any(score.truncated for score in self.scores))
         errors = [score.standard_error for score in self.scores]
         known = [error for error in errors if error is not None]

@@ -1,6 +1,7 @@
 """From the harness's likelihood requests to texts to be scored: pairs, and long texts in windows."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from ..options.decoding import DecodingConfig
 from ..options.likelihood import LikelihoodConfig
 from ..running.planning import longest_canvas
 from ..running.scoring import ScoreRequest, Text
-from .asked import Asked
 from .chat import ChatTokenizer
+from .posed import Posed
 from .run import Run
 from .stored import GREEDY, Counts
 
@@ -42,7 +43,7 @@ class ScoreReader:
         self._backbone, self._chat, self._say = backbone, chat, say
         self._config, self._likelihood = config, likelihood
 
-    def pairs(self, requests: Sequence[Any], run: Run) -> list[Asked]:
+    def pairs(self, requests: Sequence[Any], run: Run) -> list[Posed]:
         """One text per request; under `mc_se` the choices of a document are scored together.
 
         Raises:
@@ -52,16 +53,25 @@ class ScoreReader:
         for index, request in enumerate(requests):
             alone = self._likelihood.mc_se is None
             groups.setdefault(index if alone else (request.task_name, request.doc_id), []).append(index)
-        asked = []
+        posed, num_cut = [], 0
         for indices in groups.values():
             texts = [self._pair(requests[index], run) for index in indices]
-            asked.append(self._asked(texts, indices, requests, run, _replies_to_pairs))
-        self._tell_of_cuts(asked)
-        return asked
+            question = self._question(texts, [requests[index] for index in indices], run)
+            num_cut += sum(plan.row.truncated for plan in question.plan(self._backbone)[1])
+            posed.append(
+                Posed(question=question, indices=indices, replies=functools.partial(_replies_to_pairs, texts=texts))
+            )
+        if num_cut:
+            longest = longest_canvas(self._backbone, self._config)
+            self._say(
+                f"{num_cut} of {len(requests)} contexts were cut from the left to fit max_length={longest} beside "
+                f"their text."
+            )
+        return posed
 
-    def rolling(self, requests: Sequence[Any], run: Run) -> list[Asked]:
+    def rolling(self, requests: Sequence[Any], run: Run) -> list[Posed]:
         """All windows of one text per request; an empty text has none, and the log-probability 0."""
-        asked = []
+        posed = []
         for index, request in enumerate(requests):
             texts = [
                 Text(context_ids=context, text_ids=text)
@@ -75,8 +85,9 @@ class ScoreReader:
                     ),
                 )
             ]
-            asked.append(self._asked(texts, [index], requests, run, _reply_to_windows))
-        return asked
+            question = self._question(texts, [request], run)
+            posed.append(Posed(question=question, indices=[index], replies=_reply_to_windows))
+        return posed
 
     def effective(self, wants_greedy: bool, run: Run) -> Mapping[str, Any]:
         """Every option that has an effect, for the record."""
@@ -90,23 +101,15 @@ class ScoreReader:
             **{name: value for name, value in all_options.items() if name in of_sampler},
         }
 
-    def _asked(
-        self,
-        texts: Sequence[Text],
-        indices: Sequence[int],
-        requests: Sequence[Any],
-        run: Run,
-        replies: Callable[[Scores, Sequence[Text]], Sequence[tuple[Any, Counts]]],
-    ) -> Asked:
+    def _question(self, texts: Sequence[Text], requests: Sequence[Any], run: Run) -> ScoreRequest:
         question = ScoreRequest(texts=tuple(texts), config=self._with_seed(run), likelihood=self._likelihood)
-        for index in indices:
-            name = str(requests[index].task_name)
-            run.use(name, self.effective(any(text.wants_greedy for text in texts), run))
+        for request in requests:
+            run.use(str(request.task_name), self.effective(any(text.wants_greedy for text in texts), run))
         try:
             question.plan(self._backbone)
         except UsageError as error:
-            raise UsageError(f"{requests[indices[0]].task_name}: {error}") from None
-        return Asked(question=question, indices=indices, replies=lambda scores: replies(scores, texts))
+            raise UsageError(f"{requests[0].task_name}: {error}") from None
+        return question
 
     def _with_seed(self, run: Run) -> DecodingConfig:
         config = self._config
@@ -144,12 +147,6 @@ class ScoreReader:
             raise UsageError("an empty context needs a begin-of-text or end-of-text token, and the tokenizer has none.")
         return int(prefix)
 
-    def _tell_of_cuts(self, asked: Sequence[Asked]) -> None:
-        num_cut = sum(plan.row.truncated for one in asked for plan in one.question.plan(self._backbone)[1])
-        if num_cut:
-            longest = longest_canvas(self._backbone, self._config)
-            self._say(f"{num_cut} contexts were cut from the left to fit max_length={longest} beside their text.")
-
 
 class _Encoder:
     """What `TemplateLM._encode_pair` needs of a model."""
@@ -167,5 +164,5 @@ def _replies_to_pairs(scores: Scores, texts: Sequence[Text]) -> list[tuple[Any, 
     ]
 
 
-def _reply_to_windows(scores: Scores, texts: Sequence[Text]) -> list[tuple[Any, Counts]]:
+def _reply_to_windows(scores: Scores) -> list[tuple[Any, Counts]]:
     return [(scores.log_prob, scores.stats)]

@@ -23,10 +23,10 @@ from ..running.budget import budget_of
 from ..running.known import known_in
 from ..running.processes import ProcessGroup
 from ..running.question import Question
-from .asked import Asked
 from .chat import ChatTokenizer
 from .evaluation import Started, run_under_way
 from .likelihoods import ScoreReader
+from .posed import Posed
 from .provenance import headline, identity, provenance
 from .requests import RequestReader
 from .run import Run
@@ -40,12 +40,12 @@ HARNESS_DEFAULTS: dict[str, tuple[Any, ...]] = {
     "max_batch_size": (None,),
     "device": (None, "cuda:0"),
 }
-"""What the harness passes on where the user has not asked for anything."""
+"""What the harness passes on where the user has not posed for anything."""
 
 
 @register_model("mdlm")
 class MDLM(LM):  # type: ignore[misc]
-    """A masked diffusion language model behind the harness's interface.
+    """A mposed diffusion language model behind the harness's interface.
 
     Takes the options of `LoadingConfig` and `DecodingConfig` as `--model_args`; those of `DecodingConfig` also as
     `--gen_kwargs` or in a task's `generation_kwargs`, where they win. What belongs to one evaluation is in its `Run`.
@@ -116,7 +116,7 @@ class MDLM(LM):  # type: ignore[misc]
         return self._chat.source(chat_template)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as the model's own chat template writes it, or as the one that the run was asked to use."""
+        """The conversation as the model's own chat template writes it, or as the one that the run was posed to use."""
         run = self._run_under_way()
         source = None if run is None else run.chat_template_source
         text = self._chat.render(chat_history, add_generation_prompt, source=source, warn=self._say_once)
@@ -177,18 +177,16 @@ class MDLM(LM):  # type: ignore[misc]
         """Log-probability of every text, in windows."""
         return self._answer(requests, self._scores.rolling, show=not disable_tqdm)
 
-    def _answer(
-        self, requests: list[Any], read: Callable[[list[Any], Run], list[Asked]], *, show: bool
-    ) -> list[Any]:
+    def _answer(self, requests: list[Any], read: Callable[[list[Any], Run], list[Posed]], *, show: bool) -> list[Any]:
         started = time.monotonic()
         run = self._run_under_way()
         if run is None:  # called without an evaluation: a run of its own
             run = self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
-        mine: list[Asked] = []
+        mine: list[Posed] = []
 
         def checked() -> list[Question]:
             mine.extend(read(requests, run))
-            return [asked.question for asked in mine]
+            return [posed.question for posed in mine]
 
         sections = self._group.everyones(checked)
         self._has_shared = True
@@ -196,9 +194,9 @@ class MDLM(LM):  # type: ignore[misc]
             return []
 
         def keep(index: int, record: Any) -> None:
-            asked = mine[index]
+            posed = mine[index]
             if run.stored is not None:
-                for i, (response, counts) in zip(asked.indices, asked.replies(record), strict=True):
+                for i, (response, counts) in zip(posed.indices, posed.replies(record), strict=True):
                     run.stored.keep(requests[i], response, counts)
 
         with known_in(self.loading.journal, self.backbone, self._group) as known:
@@ -212,8 +210,8 @@ class MDLM(LM):  # type: ignore[misc]
                 on_finish=keep,
             )
         responses: list[Any] = [None] * len(requests)
-        for asked, record, was_known in zip(mine, answered.records, answered.known, strict=True):
-            for i, (response, counts) in zip(asked.indices, asked.replies(record), strict=True):
+        for posed, record, was_known in zip(mine, answered.records, answered.known, strict=True):
+            for i, (response, counts) in zip(posed.indices, posed.replies(record), strict=True):
                 responses[i] = response
                 run.count(requests[i], counts, from_journal=was_known)
         run.take(time.monotonic() - started, answered.nfe_by_process)
@@ -264,4 +262,3 @@ class MDLM(LM):  # type: ignore[misc]
             self.generate_until([], disable_tqdm=True)
         self._has_shared = False
         self._group.barrier()
-

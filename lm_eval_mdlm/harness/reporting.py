@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import ItemsView, Mapping
+from collections.abc import ItemsView, Mapping, Sequence
 from typing import Any
 
 from .stored import Counts
@@ -12,14 +12,35 @@ logger = logging.getLogger("lm_eval.mdlm")
 HIGHER_IS_BETTER: dict[str, bool | None] = {
     "nfe": False,
     "nfe_partial": False,
+    "nfe_saved": True,
     "tokens": None,
     "tokens_per_forward": True,
     "early_exit": None,
     "exit_step": None,
     "answer_entropy": False,
     "truncated": False,
+    "likelihood_se": False,
 }
-"""The counts of docs/semantics.md section 9 as metrics; None where neither direction is better."""
+"""The counts of docs/semantics.md as metrics; None where neither direction is better."""
+ADDED_UP = ("nfe", "nfe_partial", "nfe_saved")
+"""Counts of a document's likelihoods that are added up; of the others the mean is taken."""
+
+
+def of_document(texts: Sequence[Counts], scores: Sequence[Counts]) -> Counts:
+    """One document's counts from those of its texts, of which it has the mean, and of its likelihoods."""
+    counts = _means(texts)
+    for name, value in _means(scores).items():
+        total = value * sum(name in one for one in scores) if name in ADDED_UP else value
+        counts[name] = counts.get(name, 0) + total if name in ADDED_UP else counts.get(name, total)
+    return counts
+
+
+def _means(rows: Sequence[Counts]) -> Counts:
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(own) / len(own) for name, own in values.items()}
 
 
 class Scored(dict[str, Any]):
@@ -44,10 +65,10 @@ class Reporting:
 
     Args:
         task_name: For a line to the user.
-        by_doc: The counts of every response, by document.
+        by_doc: The counts of every document.
     """
 
-    def __init__(self, task_name: str, by_doc: Mapping[int, list[Counts]]) -> None:
+    def __init__(self, task_name: str, by_doc: Mapping[int, Counts]) -> None:
         self._task_name, self._by_doc = task_name, by_doc
         self.doc_id: int | None = None
         """Of the document being scored: `process_results` is told the document, but not which one it is."""
@@ -67,16 +88,12 @@ class Reporting:
             own: Its scores by the task's own code.
             task: Is asked for its own metrics once, and only after it has scored a document, as lm_eval does.
         """
-        rows = self._by_doc.get(self.doc_id) if self.doc_id is not None else None
-        if not rows:
+        known = self._by_doc.get(self.doc_id) if self.doc_id is not None else None
+        if not known:
             return own
         if self._own_names is None:
             self._own_names = frozenset(task.aggregation())
-        counts = {}
-        for name in HIGHER_IS_BETTER.keys() - self._own_names - own.keys():
-            values = [row[name] for row in rows if name in row]
-            if values:
-                counts[name] = sum(values) / len(values)
+        counts = {n: known[n] for n in HIGHER_IS_BETTER if n in known and n not in self._own_names | own.keys()}
         self._num_scored.update(list(own))
         in_table = self._num_in_table < max(self._num_scored.values(), default=0)
         self._num_in_table += in_table
@@ -87,4 +104,4 @@ class Reporting:
                 "most frequent metric; --log_samples writes those of all.",
                 self._task_name,
             )
-        return Scored(own, {name: counts[name] for name in HIGHER_IS_BETTER if name in counts}, in_table=in_table)
+        return Scored(own, counts, in_table=in_table)

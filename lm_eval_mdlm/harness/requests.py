@@ -15,8 +15,8 @@ from ..options.loading import LoadingConfig
 from ..options.values import flag
 from ..running.generation import RowRequest
 from ..running.planning import template_holds_mask
-from .asked import Asked
 from .chat import ChatTokenizer
+from .posed import Posed
 from .run import Run
 from .stored import Counts
 
@@ -99,13 +99,13 @@ class RequestReader:
         self._backbone, self._chat, self._say = backbone, chat, say
         self._loading, self._config, self._given = loading, config, given
 
-    def rows(self, requests: Sequence[Any], run: Run) -> list[Asked]:
+    def rows(self, requests: Sequence[Any], run: Run) -> list[Posed]:
         """One row per request, every one planned once, so that no mistake comes to light after the first pass.
 
         Raises:
             UsageError: For options or a context that cannot be.
         """
-        asked = []
+        posed = []
         held_mask = truncated = 0
         seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
         for index, request in enumerate(requests):
@@ -117,19 +117,19 @@ class RequestReader:
             except UsageError as error:
                 raise UsageError(f"{request.task_name}: {error}") from None
             held_mask += holds_mask
-            asked.append(Asked(question=row, indices=[index], replies=_reply))
+            posed.append(Posed(question=row, indices=[index], replies=_reply))
         if held_mask:
             self._say(
-                f"the text of the mask token stands in {held_mask} of {len(asked)} prompts or templates, and was "
+                f"the text of the mask token stands in {held_mask} of {len(posed)} prompts or templates, and was "
                 f"tokenised as ordinary text there."
             )
         if truncated:
             longest = self._config.max_length or self._backbone.max_length
             self._say(
-                f"{truncated} of {len(asked)} prompts were cut from the left to fit max_length={longest} beside their "
+                f"{truncated} of {len(posed)} prompts were cut from the left to fit max_length={longest} beside their "
                 f"region."
             )
-        return asked
+        return posed
 
     def _row(self, request: Any, repeat: int, run: Run) -> tuple[RowRequest, bool]:
         """One row, and whether its text held the mask's."""

@@ -65,9 +65,7 @@ class Run:
         for name, value in effective.items():
             values.setdefault(name, {})[json.dumps(value)] = value
 
-    def count(
-        self, request: Any, counts: Counts, *, from_cache: bool = False, from_journal: bool = False
-    ) -> None:
+    def count(self, request: Any, counts: Counts, *, from_cache: bool = False, from_journal: bool = False) -> None:
         """Note the counts of one response to a request, in the order of its repeats.
 
         Those beyond `repeats` belong to padding, by which the harness keeps processes in step, and are left out.

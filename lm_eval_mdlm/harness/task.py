@@ -15,7 +15,7 @@ from lm_eval.api.task import ConfigurableTask, Task
 from ..errors import UsageError
 from .documents import digest_of_prompts, fill_in_documents, leave_out_options_of_mdlm
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
-from .reporting import HIGHER_IS_BETTER, Reporting
+from .reporting import HIGHER_IS_BETTER, Reporting, of_document
 from .run import Run
 from .stored import Counts
 
@@ -130,15 +130,17 @@ def _counted(own: type) -> type:
     return type(own.__name__, (Counted, own), {"__module__": own.__module__, "__doc__": own.__doc__})
 
 
-def _counts_by_doc(task: Any, run: Run) -> dict[int, list[Counts]]:
-    """Empty where counts are not to be reported."""
+def _counts_by_doc(task: Any, run: Run) -> dict[int, Counts]:
+    """Of every document; empty where counts are not to be reported."""
     if not (run.task_stats or isinstance(task, MDLMTask)):
         return {}
-    found: dict[int, list[Counts]] = {}
+    texts: dict[int, list[Counts]] = {}
+    scores: dict[int, list[Counts]] = {}
     for instance in task.instances:
         if counts := run.counts_of(instance):
-            found.setdefault(instance.doc_id, []).extend(counts)
-    return found
+            kind = texts if instance.request_type == "generate_until" else scores
+            kind.setdefault(instance.doc_id, []).extend(counts)
+    return {doc_id: of_document(texts.get(doc_id, []), scores.get(doc_id, [])) for doc_id in {**texts, **scores}}
 
 
 def _answered(instances: Sequence[Any]) -> list[tuple[Any, list[Any]]]:

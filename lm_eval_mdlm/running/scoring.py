@@ -80,9 +80,17 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
     # What a sampler would fill: as long as the text, by no template, at temperature 0, and to its end.
     filling = dataclasses.replace(
         config,
-        **{"gen_length": length, "template": None, "exit_threshold": None, "stop_when_settled": False},
-        **{"temperature": 0.0, "top_k": None, "top_p": None, "min_p": None, "max_length": longest},
-        **{"until": (), "think_end_token": None},
+        gen_length=length,
+        max_length=longest,
+        template=None,
+        exit_threshold=None,
+        stop_when_settled=False,
+        temperature=0.0,
+        top_k=None,
+        top_p=None,
+        min_p=None,
+        until=(),
+        think_end_token=None,
     )
     seed = config.seed or 0
     return TextPlan(

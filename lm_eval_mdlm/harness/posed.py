@@ -9,7 +9,7 @@ from .stored import Counts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Posed:
     """One question to the model; it answers one request or several."""
 
     question: Question
