@@ -9,22 +9,35 @@ import os
 TYPE_CHECKING = False  # type checkers take it for typing's, whose import would cost every Python start
 if TYPE_CHECKING:
     from .checkpoints.load import load_backbone
-    from .engine.record import Generation
+    from .engine.record import Generation, Score
     from .errors import UsageError
     from .running.generation import generate
+    from .running.likelihood import loglikelihood
 
     TASKS_DIR: str
     CONFIGS_DIR: str
 
 __version__ = "0.1.0"
-__all__ = ["CONFIGS_DIR", "TASKS_DIR", "Generation", "UsageError", "generate", "load_backbone", "register"]
+__all__ = [
+    "CONFIGS_DIR",
+    "TASKS_DIR",
+    "Generation",
+    "Score",
+    "UsageError",
+    "generate",
+    "load_backbone",
+    "loglikelihood",
+    "register",
+]
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LAZY = {
     "Generation": ".engine.record",
+    "Score": ".engine.record",
     "UsageError": ".errors",
     "generate": ".running.generation",
     "load_backbone": ".checkpoints.load",
+    "loglikelihood": ".running.likelihood",
 }
 _FOLDERS = {"TASKS_DIR": "tasks", "CONFIGS_DIR": "configs"}
 

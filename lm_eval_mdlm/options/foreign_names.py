@@ -23,7 +23,6 @@ _UNTIL = "until, in --gen_kwargs as JSON"
 _EVERYTHING = "accelerate launch or torchrun with one process per GPU, or device_map=auto for one model over several"
 _NO_EDITS = "nothing: committed tokens are never edited or masked again here"
 _NOT_YET = "nothing: it is not available yet"
-_LIKELIHOOD = "nothing: log-likelihoods are not available yet"
 
 INSTEAD: Mapping[str, str] = {
     # which positions are committed
@@ -130,10 +129,9 @@ INSTEAD: Mapping[str, str] = {
     "peft": "pretrained=... with the adapter merged into its base",
     "lora_path": "pretrained=... with the adapter merged into its base",
     # likelihoods
-    "mc_num": _LIKELIHOOD,
-    "mc_batch_size": _LIKELIHOOD,
-    "nll_type": _LIKELIHOOD,
-    "is_check_greedy": _LIKELIHOOD,
+    "mc_batch_size": "mc_batch=... (of likelihood=llada or dream)",
+    "nll_type": "likelihood=llada or dream for mc, likelihood=l2r for ar_ftb, likelihood=r2l for ar_btf",
+    "is_check_greedy": "nothing: greedy decoding is run where a task's metrics look at it",
 }
 """Of LLaDA, Dream, Fast-dLLM, dllm, dInfer, SDAR, Prophet, d3LLM, SGLang, vLLM, transformers and diffusers."""
 

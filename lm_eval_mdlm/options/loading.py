@@ -87,6 +87,11 @@ class LoadingConfig:
     def without_fixed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """A request's options less those of this class, which may only repeat what the model was loaded with."""
         rest = dict(options)
+        for name in LikelihoodConfig.names():
+            if rest.pop(name, None) is not None:
+                raise UsageError(
+                    f"{name} in --gen_kwargs: likelihoods have no options there; put it into --model_args."
+                )
         for name in _CHECKS:
             if (
                 name in rest

@@ -7,11 +7,12 @@ import pytest
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.options.foreign_names import INSTEAD, VALUES
+from lm_eval_mdlm.options.likelihood import LIKELIHOODS, LikelihoodConfig
 from lm_eval_mdlm.options.loading import LoadingConfig, split_options
 from lm_eval_mdlm.options.samplers import SAMPLERS, SCORES
 
 
-KNOWN = {*DecodingConfig.names(), *LoadingConfig.__dataclass_fields__}
+KNOWN = {*DecodingConfig.names(), *LikelihoodConfig.names(), *LoadingConfig.__dataclass_fields__}
 
 
 def message_of(name: str, border) -> str:
@@ -36,6 +37,8 @@ def test_every_advice_names_only_options_that_exist():
             assert option in KNOWN or option == "w", (name, option)
         for sampler in re.findall(r"sampler=([a-z_]+)", advice):
             assert sampler in SAMPLERS, name
+        for likelihood in re.findall(r"likelihood=([a-z0-9_]+)", advice):
+            assert likelihood in LIKELIHOODS, name
         for score in re.findall(r"score=([a-z_]+)", advice):
             assert score in SCORES, name
 

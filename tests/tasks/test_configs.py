@@ -81,7 +81,8 @@ def test_harness_accepts_the_file(name):
 @every_config
 def test_model_accepts_every_option_and_they_are_what_the_name_says(name):
     arguments = read(name)["model_args"]
-    loading, decoding = split_options(arguments)
+    loading, decoding, likelihood = split_options(arguments)
+    assert not likelihood
     loaded = LoadingConfig.from_options(loading)
     assert (loaded.pretrained, loaded.revision, loaded.dtype) == (CHECKPOINTS[name.split("/")[0]], "main", "bfloat16")
     config = DecodingConfig.from_options(decoding)
