@@ -8,7 +8,11 @@ from tests.decoding.likelihood.tables import RandomTable, content, estimated, ke
 
 def test_passes_hide_what_is_not_yet_scored():
     assert content(ChainRule().maskings(3, key(0))) == [([0, 1, 2], [0], 1), ([1, 2], [1], 1), ([2], [2], 1)]
-    assert content(ChainRule(reverse=True).maskings(3, key(0))) == [([0, 1, 2], [2], 1), ([0, 1], [1], 1), ([0], [0], 1)]
+    assert content(ChainRule(reverse=True).maskings(3, key(0))) == [
+        ([0, 1, 2], [2], 1),
+        ([0, 1], [1], 1),
+        ([0], [0], 1),
+    ]
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
