@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from benchmarks import (
     shortage,
     timing,
     training,
+    variance,
 )
 from benchmarks.flops import pass_flops
 from benchmarks.networks import SHAPES
@@ -156,6 +158,19 @@ def test_the_cpu_script_holds_every_batch_against_the_first(tmp_path):
         times = zip(first["ms per NFE"]["values"], other["ms per NFE"]["values"], strict=True)
         assert other["times the first"]["values"] == pytest.approx([a / b for a, b in times])
     assert [row.get("NFE") for row in rows] == [4, 4, None, None]
+
+
+def test_the_variance_script_compares_at_equal_passes_and_tells_bias_apart(tmp_path):
+    sizes = ["--lengths", "4", "--passes", "8", "15", "--repeats", "4"]
+    variance.main(["--made", "--demo", "--documents", "1", *sizes, "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "variance.json").read_text())["rows"]
+    assert len(rows) == 7 and all(row["passes"] == 8 for row in rows)  # 15 passes are all sets of four
+    for row in rows:
+        assert row["elbo / b=8"] == pytest.approx(row["elbo variance"] / row["llada b=8 variance"])
+    # Sizes 1, 3 come half as often and 2, 4 half again as often as they should.
+    mean_of_size = [-1.0, -2.0, -4.0, -8.0]
+    known = {np.arange(n).tobytes(): np.full(4, mean_of_size[n - 1], np.float32) for n in (1, 2, 3, 4)}
+    assert variance.bias(variance.PublishedLLaDA(8, 8), known, 4) == pytest.approx(0.5 - 1.0 + 2.0 - 4.0)
 
 
 def test_a_baseline_of_several_processes_is_refused(tmp_path):

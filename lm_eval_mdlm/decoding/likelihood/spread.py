@@ -234,7 +234,7 @@ def _others_left(masked: Bool[np.ndarray, "n L"], weights: PerSample) -> float:
     sizes = sets.sum(1)
     exact = np.array([_exact_weight(length, size) for size in range(1, length + 1)])
     left = float(((weight**2 - 2 * weight * exact[sizes - 1]) * sizes).sum() + exact.sum())
-    return left / float((weights**2 * masked.sum(1)).sum())
+    return max(left, 0.0) / float((weights**2 * masked.sum(1)).sum())
 
 
 def _exact_weight(length: int, size: int) -> float:
