@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 
+MOST_BALANCED = 256
+"""Positions from which sets are drawn independently: balance takes time and memory by the square of the length."""
 PAIR_BALANCE = 2.0
 """Weight of uneven pairs times L. Found by simulation (benchmarks/variance.py); 1 to 8 differ little."""
 
@@ -31,9 +33,13 @@ def balanced_sets(
     positions W[j] and over pairs P[j, k] alone. Sets are built from small to large, since small ones weigh most,
     each member by member so that `sum W**2 + PAIR_BALANCE / L * sum P**2` grows least. Ties fall at random and
     nothing else tells positions apart, hence every single set is uniform among those of its size, and the estimate
-    unbiased, however the sets hang together.
+    unbiased, however the sets hang together. Of more than `MOST_BALANCED` positions sets are independent.
     """
     chosen = np.zeros((len(sizes), length), dtype=bool)
+    if length > MOST_BALANCED:
+        for sample, size in enumerate(sizes):
+            chosen[sample, generator.permutation(length)[:size]] = True
+        return chosen
     weights = _PairWeights(length)
     for sample in np.argsort(sizes, kind="stable"):
         chosen[sample] = weights.lightest(int(sizes[sample]), generator)

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lm_eval_mdlm.decoding.likelihood import balance
 from lm_eval_mdlm.decoding.likelihood.balance import balanced_sets, stratified_sizes
 from tests.decoding.likelihood.tables import key
 
@@ -32,8 +33,10 @@ def test_every_beginning_by_halves_meets_every_size_equally_often(first, start):
     assert set(counts) <= {first // 10, first // 10 + 1}
 
 
+@pytest.mark.parametrize("most_balanced", [256, 4])
 @pytest.mark.parametrize("sample", [0, 3, 5, 6])
-def test_every_set_of_a_size_is_equally_likely_in_every_sample(sample):
+def test_every_set_of_a_size_is_equally_likely_in_every_sample(sample, most_balanced, monkeypatch):
+    monkeypatch.setattr(balance, "MOST_BALANCED", most_balanced)  # longer texts than that have independent sets
     length, sizes, repeats = 5, np.array([2, 4, 1, 2, 5, 3, 4, 3]), 1000
     counts = Counter()
     for number in range(repeats):
