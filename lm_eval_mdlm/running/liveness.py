@@ -133,7 +133,7 @@ class Liveness:
             else:
                 self._beats.hear(dict(zip(self._others, map(bytes, values), strict=True)), time.monotonic())
                 self._answer(state)
-            self._wake.wait(self._interval)
+            self._wake.wait(0.1 if self._state == _DONE else self._interval)
             self._wake.clear()
 
     def _met(self, store: Any) -> Any:
@@ -166,7 +166,7 @@ class Liveness:
         # Not left to the end of Python, which aborts if a thread comes back from torch then.
         self._stop.set()
         self._wake.set()
-        self._talking.join(self._limit)
+        self._talking.join(self._limit / 2)
 
 
 def _is_failure(error: BaseException | None) -> bool:
@@ -176,13 +176,21 @@ def _is_failure(error: BaseException | None) -> bool:
 _of_this_process: dict[tuple[str, ...], Liveness] = {}
 
 
-def watch_processes(rank: int, world_size: int) -> Liveness:
-    """The one `Liveness` of this process for the launcher that its environment names, begun with the first call."""
+def watch_processes(rank: int, world_size: int, store: Any) -> Liveness:
+    """The one `Liveness` of this process for the launcher that its environment names, begun with the first call.
+
+    Args:
+        rank: Of this process.
+        world_size: Number of processes, at least 2.
+        store: The launcher's, as this process has it. Process 0 may keep it for all, and then has to as long as they
+            watch.
+    """
     address = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], str(rank), str(world_size)
     if address not in _of_this_process:
         limit = silence()
 
         def connect() -> Any:
+            _ = store  # kept by this function, and this function by the threads
             from torch import distributed
 
             client = distributed.TCPStore(  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ class ProcessGroup:
                     f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
                 )
             self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
-            self._liveness = watch_processes(self.rank, self.world_size)
+            self._liveness = watch_processes(self.rank, self.world_size, self._store)
 
     @property
     def rank(self) -> int:

@@ -155,6 +155,20 @@ def test_ends_at_different_times_alarm_nobody(launch, late):
 
 
 @pytest.mark.slow
+def test_a_process_that_drops_its_group_keeps_the_store_until_the_others_have_ended(launch):
+    drops = """
+        import torch
+        group.barrier()
+        torch.distributed.destroy_process_group()
+        del group
+        time.sleep(rank * 4)
+    """
+    begin = time.monotonic()
+    assert [end_of(process, 10 * SILENCE) for process in launch(drops)] == [(0, "")] * 2
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.slow
 def test_long_work_outside_python_is_no_silence(launch):
     busy = """
         import torch
