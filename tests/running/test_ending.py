@@ -111,7 +111,7 @@ CAUGHT = """
 @pytest.mark.parametrize("hang", [C_CALL, CAUGHT], ids=["c_call", "caught"])
 def test_a_main_thread_that_does_not_come_out_is_not_waited_for(hang):
     code = "    ending.GRACE = 0.3\n    with last_act(act), ends_on_signals('go on'):" + hang
-    status, out, errors = run(code, (0, signal.SIGTERM))
+    status, out, errors = run(code, (1, signal.SIGTERM))  # well into the wait
     assert (status, out) == (143, "act\n")
     assert errors == "\nlm_eval_mdlm: error: stopped by SIGTERM, without what would not end within 0 s; go on\n"
 
