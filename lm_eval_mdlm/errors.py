@@ -12,19 +12,35 @@ class UsageError(ValueError):
     """
 
 
+_TOLD = "lm_eval_mdlm_told"
+
+
+def mark_as_told(error: BaseException) -> None:
+    """The user knows of it: on its way out it prints nothing more."""
+    vars(error)[_TOLD] = True
+
+
+def is_told(error: BaseException) -> bool:
+    """Whether `mark_as_told` was called with it."""
+    return _TOLD in vars(error)
+
+
 @functools.cache
 def print_usage_errors_in_one_line() -> None:
     """From now on an uncaught UsageError ends the process with its line alone; other errors keep their traceback.
+
+    An interruption that the user has been told of prints nothing more.
 
     A hook that was there before, such as an experiment tracker's, is called as well: it may note that the run failed.
     """
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        if not isinstance(error, UsageError):
+        if isinstance(error, UsageError):
+            print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
+        elif not is_told(error):
             previous(kind, error, traceback)
             return
-        print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
         if previous is not sys.__excepthook__:
             # Without frames and context, so that a hook that prints them prints one line too.
             error.__cause__, error.__context__ = None, None

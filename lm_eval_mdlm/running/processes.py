@@ -1,9 +1,10 @@
 """The processes of a run under `accelerate launch` or `torchrun`, and how they talk to each other."""
 
+import contextlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
 from ..errors import UsageError
+from .liveness import Liveness, watch_processes
 
 
 Result = TypeVar("Result")
@@ -41,12 +43,14 @@ class _OwnCounters:
 class ProcessGroup:
     """The processes of a launcher; a single one outside a launcher, or if `alone`.
 
-    Every method but `device` is collective: all processes call it, in the same order.
+    Every method but `device` is collective: all processes call it, in the same order. If one of several is killed or
+    stands still, the others end within a minute (`liveness`).
     """
 
     def __init__(self, *, alone: bool = False) -> None:
         self.accelerator: Accelerator | None = None
         self._store: Any = None
+        self._liveness: Liveness | None = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
             from torch.distributed.rendezvous import rendezvous  # not in every build of torch
 
@@ -60,6 +64,7 @@ class ProcessGroup:
                     f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
                 )
             self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
+            self._liveness = watch_processes(self.rank, self.world_size, self._store)
 
     @property
     def rank(self) -> int:
@@ -95,7 +100,8 @@ class ProcessGroup:
         except Exception as caught:
             error = caught
         outcomes: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(outcomes, (result, error and _told(error)))
+        with self._waiting():
+            torch.distributed.all_gather_object(outcomes, (result, error and _told(error)))
         if error is not None:
             raise error
         for rank, (_, failure) in enumerate(outcomes):
@@ -106,7 +112,10 @@ class ProcessGroup:
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, one after the other."""
-        gathered: Tensor = self.accelerator.gather(tensor) if self.accelerator else tensor
+        if self.accelerator is None:
+            return tensor
+        with self._waiting():
+            gathered: Tensor = self.accelerator.gather(tensor)
         return gathered
 
     def gather_object(self, obj: Any, dst: int) -> list[Any] | None:
@@ -114,13 +123,26 @@ class ProcessGroup:
         if self.accelerator is None:
             return [obj]
         parts: list[Any] | None = [None] * self.world_size if self.rank == dst else None
-        torch.distributed.gather_object(obj, parts, dst=dst)
+        with self._waiting():
+            torch.distributed.gather_object(obj, parts, dst=dst)
         return parts
 
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.accelerator:
-            self.accelerator.wait_for_everyone()
+            with self._waiting():
+                self.accelerator.wait_for_everyone()
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """A broken connection to another process becomes the line that says which one is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+            if broken and self._liveness is not None:
+                self._liveness.wait_for_a_loss()
+            raise
 
 
 def _told(error: Exception) -> tuple[type[Exception], str]:

@@ -144,6 +144,8 @@ def test_records_reach_the_disk_unasked(tmp_path, monkeypatch):
         assert disk.synced == file.stat().st_size
 
 
+# Libraries of Python that are interrupted warn of files that they have not closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_signals_that_raise_in_the_midst_of_it_lose_nothing(tmp_path):
     class Alarm(Exception):
         pass

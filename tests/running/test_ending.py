@@ -1,0 +1,188 @@
+"""Signals end a program in order: `finally` blocks, last acts, one line, the exit code; at once when repeated."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lm_eval_mdlm.errors import is_told
+from lm_eval_mdlm.running import ending
+from lm_eval_mdlm.running.ending import Terminated, ends_on_signals, last_act
+
+
+ROOT = Path(__file__).parents[2]
+BEGIN = """
+import os, signal, sys, time, threading
+from lm_eval_mdlm.errors import print_usage_errors_in_one_line
+from lm_eval_mdlm.running import ending
+from lm_eval_mdlm.running.ending import Terminated, ends_on_signals, last_act
+print_usage_errors_in_one_line()
+def ready(): print("ready", flush=True)
+def act(): print("act", flush=True)
+"""
+IN_ORDER = """
+try:
+    with last_act(act), ends_on_signals("the same command goes on with DIR."):
+        try:
+            ready()
+            time.sleep(60)
+        finally:
+            print("finally", flush=True)
+finally:
+    print("outer", flush=True)
+"""
+NAMES = {signal.SIGINT: "SIGINT", signal.SIGTERM: "SIGTERM"}
+CODES = {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143}  # a shell counts the first as 130
+
+
+def run(code: str, *signals: tuple[float, int]) -> tuple[int, str, str]:
+    """Exit code and texts of a program that gets signals, so many seconds after it is ready or the one before."""
+    command = [sys.executable, "-c", BEGIN + textwrap.dedent(code)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+        for seconds, number in signals:
+            time.sleep(seconds)
+            process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+    return process.returncode, out, errors
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_a_signal_unwinds_acts_tells_how_to_go_on_and_sets_the_exit_code(number):
+    code, out, errors = run(IN_ORDER, (0, number))
+    assert code == CODES[number]
+    assert out.split() == ["finally", "act", "outer"]
+    assert errors == f"lm_eval_mdlm: stopped by {NAMES[number]}; the same command goes on with DIR.\n"
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_shell_sees_128_and_the_number(number, status):
+    code = BEGIN + f"with ends_on_signals('go on'):\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(60)"
+    shell = subprocess.run(["sh", "-c", '"$0" -c "$1"; echo $?', sys.executable, code], cwd=ROOT, capture_output=True)
+    assert shell.stdout.split()[-1] == b"%d" % status
+
+
+def test_the_signal_that_a_launcher_passes_on_changes_nothing():
+    code, out, errors = run(IN_ORDER, (0, signal.SIGINT), (0, signal.SIGINT), (0, signal.SIGTERM))
+    assert (
+        code in (-signal.SIGINT, 143) and out.split() == ["finally", "act", "outer"] and len(errors.splitlines()) == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "wait", ["time.sleep(60)", "while True: pass", "with (lock := threading.Lock()): lock.acquire()"]
+)
+def test_a_second_signal_ends_at_once(wait):
+    stubborn = f"""
+        with last_act(act), ends_on_signals("go on"):
+            try:
+                ready()
+                time.sleep(60)
+            finally:
+                {wait}
+    """
+    begin = time.monotonic()
+    assert run(stubborn, (0, signal.SIGINT), (1.2, signal.SIGTERM)) == (143, "", "")
+    assert time.monotonic() - begin < ending.GRACE
+
+
+C_CALL = """
+        import ctypes
+        mutex = ctypes.create_string_buffer(64)
+        ready()
+        while True:
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)  # the second time it waits for itself
+"""
+CAUGHT = """
+        try:
+            ready()
+            time.sleep(60)
+        except BaseException:
+            time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("hang", [C_CALL, CAUGHT], ids=["c_call", "caught"])
+def test_a_main_thread_that_does_not_come_out_is_not_waited_for(hang):
+    code = "    ending.GRACE = 0.3\n    with last_act(act), ends_on_signals('go on'):" + hang
+    status, out, errors = run(code, (1, signal.SIGTERM))  # well into the wait
+    assert (status, out) == (143, "act\n")
+    assert errors == "\nlm_eval_mdlm: error: stopped by SIGTERM, without what would not end within 0 s; go on\n"
+
+
+def test_last_acts_that_hang_or_fail_keep_nobody():
+    acts = """
+        ending.GRACE, ending._ACTS_TAKE = 1.0, 0.3
+        def fails(): raise OSError("no disk")
+        with last_act(act), last_act(fails), ends_on_signals("go on"):
+            ready()
+            time.sleep(60)
+    """
+    status, out, errors = run(acts, (0, signal.SIGTERM))
+    assert (status, out) == (143, "act\n") and "OSError: no disk" in errors
+    status, out, _ = run(acts.replace("raise OSError", "time.sleep(60); print"), (0, signal.SIGTERM))
+    assert (status, out) == (143, "")
+
+
+def test_signals_to_a_forked_child_are_its_own():
+    forks = """
+        with last_act(act), ends_on_signals("go on"):
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+            if os.fork() == 0:
+                sys.exit()
+            os.wait()
+            ready()
+            time.sleep(1)
+        print("over")
+    """
+    assert run(forks) == (0, "over\n", "")
+
+
+def test_python_keeps_its_own_ways(monkeypatch, capsys):
+    before = [signal.getsignal(number) for number in NAMES]
+    done = []
+    act = last_act(lambda: done.append(1))
+    with pytest.raises(KeyboardInterrupt) as caught, act, ends_on_signals("go on"), ends_on_signals("go on"):
+        signal.raise_signal(signal.SIGINT)
+    assert type(caught.value) is KeyboardInterrupt and is_told(caught.value) and done
+    assert capsys.readouterr().err == "lm_eval_mdlm: stopped by SIGINT; go on\n"
+    with pytest.raises(Terminated) as ended, ends_on_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143 and capsys.readouterr().err == ""
+    assert [signal.getsignal(number) for number in NAMES] == before and signal.set_wakeup_fd(-1) == -1
+
+
+def test_handlers_of_others_and_interactive_pythons_are_left_alone(monkeypatch):
+    def inside() -> list:
+        with ends_on_signals("go on"):
+            return [signal.getsignal(number) for number in NAMES]
+
+    usual = [signal.getsignal(number) for number in NAMES]
+    assert not set(usual) & set(inside())
+    elsewhere = []
+    thread = threading.Thread(target=lambda: elsewhere.extend(inside()))
+    thread.start()
+    thread.join()
+    assert elsewhere == usual
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert inside()[1] == signal.SIG_IGN == signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    assert inside() == usual
+
+
+def test_other_errors_pass_through_untouched():
+    with pytest.raises(ZeroDivisionError), last_act(lambda: pytest.fail("not an end")), ends_on_signals("go on"):
+        1 / 0  # noqa: B018
