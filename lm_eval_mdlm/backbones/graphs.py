@@ -178,6 +178,8 @@ class GraphedLayers:
         stale = [old for old in self._recordings if old.memory is not None and old.memory.version != old.version]
         for old in stale:
             del self._recordings[old]
+        if stale and not self._recordings:
+            self._record_launches = self._new_recorder()  # torch ends a pool with its last recording
 
     def _record(self, shape: PassShape) -> Recording:
         tokens, boundaries = shape.num_tokens, shape.slots + 1

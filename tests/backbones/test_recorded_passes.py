@@ -5,6 +5,7 @@ graph can see; the attention kernel by a stand-in that knows starts of canvases 
 """
 
 import random
+import weakref
 
 import pytest
 import torch
@@ -250,3 +251,32 @@ def test_few_numbers_of_wanted_tokens_share_a_recording_and_no_result_is_overwri
     assert [shape.num_rows for shape in recorded._recordings] == [64, 128, 256, 320]
     for own, states in zip(wanted, got, strict=True):
         torch.testing.assert_close(states, plain(token_ids, layout, own), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_pool_whose_recordings_are_all_gone_is_never_recorded_into_again(layers, backbones, family, monkeypatch):
+    """As torch's allocator has it: the pool ends with its last recording."""
+    _, replayed, recorded = layers
+    alive = []
+
+    def new_pool():
+        used = []
+        alive.append(used)
+
+        def record(run):
+            assert not used or any(one() is not None for one in used), "recorded into a pool that has ended"
+            replay, written = play(run)
+            used.append(weakref.ref(replay))
+            return replay, written
+
+        return record
+
+    monkeypatch.setattr(recorded, "_new_recorder", new_pool)
+    recorded._record_launches = new_pool()
+    memory = memory_of(backbones[family]._body._body, family)
+    slots = [memory.reserve(20)]
+    for _ in range(3):
+        layout = Layout.of_parts(memory, slots, [torch.arange(slot.length) for slot in slots], 80)
+        replayed(torch.randint(0, 300, (80,)), layout, SOME)
+        memory._resize(memory.capacity + 50)
+    assert len(alive) > 1
