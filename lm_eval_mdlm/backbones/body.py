@@ -66,7 +66,7 @@ def _fused(network: Any, table: RotaryTable, products: MatrixProducts) -> Any:
 
         fused = FusedLayers(network, table, products)
         token_ids = torch.zeros(TRIAL_TOKENS, dtype=torch.long)
-        fused(token_ids, Layout.of([TRIAL_TOKENS], TRIAL_TOKENS), wanted=token_ids)
+        fused(token_ids, Layout.of([TRIAL_TOKENS], TRIAL_TOKENS), token_ids)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
