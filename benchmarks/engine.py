@@ -12,8 +12,9 @@ sampled  `batch` at temperature 0 and 0.7
 
 In all but `alone` and `short` only the last `--masks` tokens of the region are masked, so that large networks end soon;
 the rest is prompt, and a pass costs what it costs at the full region. `spread` fills them as one block, the others in
-blocks of `--block-length`. TFLOP/s counts the operations that the passes need (`benchmarks.flops`). `outside` is what a
-run takes beyond the same passes run bare (`benchmarks.replay`).
+blocks of `--block-length`. TFLOP/s counts the operations of all layers at all tokens (`benchmarks.flops`), also those
+of the last layer that fused layers leave out because no logits need them. `outside` is what a run takes beyond the same
+passes run bare (`benchmarks.replay`).
 """
 
 import argparse
@@ -30,7 +31,7 @@ from benchmarks.official import PlainModel, beside, official_generate
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.replay import random_prompts, recorded, replay, spread_lengths
 from benchmarks.report import Measurement, Report, Value
-from benchmarks.schedule import decode_flops, wanted_by_k, wanted_by_steps
+from benchmarks.schedule import decode_flops, decode_spared, wanted_by_k, wanted_by_steps
 from benchmarks.timing import matmul_peak, seconds
 from lm_eval_mdlm import generate
 from lm_eval_mdlm.backbones.backbone import Backbone
@@ -61,8 +62,12 @@ class Case:
         return sum(map(len, self.wanted))
 
     def flops(self, shape: Shape) -> int:
-        """Operations of the whole run."""
+        """Operations of the whole run, all layers at all tokens."""
         return sum(decode_flops(shape, n, wanted) for n, wanted in zip(self.canvases, self.wanted, strict=True))
+
+    def spared(self, shape: Shape) -> int:
+        """Of them, those that no logits need, which fused layers leave out."""
+        return sum(decode_spared(shape, n, wanted) for n, wanted in zip(self.canvases, self.wanted, strict=True))
 
     def run(self) -> None:
         """Decode, and make sure that it took the passes it must take."""
@@ -131,6 +136,7 @@ def measure(backbone: Backbone, shape: Shape, case: Case, *, peak: float, repeat
         "NFE per s": whole.per(case.nfe),
         "TFLOP/s": whole.per(flops / 1e12),
         "% of matmul peak": 100 * flops / peak / whole.median,
+        "% of FLOP that logits need": 100 * (1 - case.spared(shape) / flops),
         "bare, ms per NFE": bare.scaled(1e3 / case.nfe),
         "over bare": ratio,
         "outside, s": Measurement(tuple(a - b for a, b in pairs)),

@@ -20,12 +20,29 @@ def pass_flops(shape: Shape, lengths: Sequence[int], num_wanted: int) -> int:
         2 * D * V    per wanted row       head
 
     Norms, rotations, activations and statistics are left out; they are far below a percent. So is padding: this
-    is what a pass needs, not what an implementation does.
+    is what a whole pass has, not what an implementation does, nor what the wanted rows alone need (`spared_flops`).
     """
     tokens = sum(lengths)
     body = 2 * shape.layers * layer_parameters(shape) * tokens
     attention = 4 * shape.layers * shape.hidden * sum(length**2 for length in lengths)
     return body + attention + 2 * shape.hidden * shape.vocab * num_wanted
+
+
+def spared_flops(shape: Shape, lengths: Sequence[int], wanted: Sequence[int]) -> int:
+    """Operations of `pass_flops` that no logits need: the last layer of tokens that only give keys and values.
+
+    Args:
+        shape: Of the network.
+        lengths: Tokens of each canvas.
+        wanted: Of each canvas, tokens whose states are read.
+
+    Fused layers leave them out, transformers' own compute them. For each token that is not wanted, with F the width of
+    the MLP: 4 * D^2 of queries and output, 6 * D * F of the MLP, and 4 * L * D of attention.
+    """
+    products = 4 * shape.hidden**2 + 6 * shape.hidden * shape.ffn
+    return sum(
+        (length - own) * (products + 4 * length * shape.hidden) for length, own in zip(lengths, wanted, strict=True)
+    )
 
 
 def pass_bytes(shape: Shape, lengths: Sequence[int], num_wanted: int, width: int) -> int:

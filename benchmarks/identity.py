@@ -89,11 +89,15 @@ class Differences:
 
 
 def companies(batch_sizes: Sequence[int], max_tokens: int | None = None, orders: int = 0) -> Iterator[Company]:
-    """Every combination, and passes of `max_tokens` in so many orders; a batch of one has nothing to refill."""
+    """Every batch size, with and without refill, and passes of `max_tokens`, in so many orders.
+
+    Batches come in at least two orders, a batch of one, which has nothing to refill, in no more; refill is left out in
+    two orders.
+    """
     for batch_size in batch_sizes:
-        for shuffled in (False, True):
-            for refill in (True, False) if batch_size > 1 else (True,):
-                yield Company(batch_size=batch_size, shuffled=shuffled, refill=refill)
+        for order in range(max(2, orders) if batch_size > 1 else 2):
+            for refill in (True, False) if batch_size > 1 and order < 2 else (True,):
+                yield Company(batch_size=batch_size, shuffled=order > 0, refill=refill, order=order)
     for order in range(orders):
         yield Company(batch_size=None, shuffled=order > 0, order=order, max_tokens=max_tokens)
 
@@ -158,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--answer", type=int, default=3, help="masks of its answer")
     made.add_argument("--kinds", nargs="+", choices=KINDS, default=["exact"], help="of decoding")
     made.add_argument("--tokens", type=int, default=16384, help="of a pass in the runs that --orders adds")
-    made.add_argument("--orders", type=int, default=0, help="runs in passes of --tokens, each in another order")
+    made.add_argument("--orders", type=int, default=0, help="of runs in passes of --tokens, and of batches, at least 2")
     options = parsed(made, argv)
     backbone = random_backbone(options.shape, str(options.device), options.dtype)
     prompts = random_prompts(spread_lengths(options.prompts, options.rows), backbone.vocab_size)

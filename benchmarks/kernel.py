@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.flops import pass_bytes, pass_flops
+from benchmarks.flops import pass_bytes, pass_flops, spared_flops
 from benchmarks.networks import Shape, random_backbone
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.replay import Pass, bare_pass
@@ -43,6 +43,8 @@ def measure(
     body = repeated(backbone.device, lambda: backbone.states(one.token_ids, one.lengths, one.wanted), repeats)
     whole = repeated(backbone.device, lambda: bare_pass(backbone, one), repeats)
     num_wanted = len(one.wanted)
+    starts = torch.tensor([0, *one.lengths]).cumsum(0)
+    wanted = torch.searchsorted(one.wanted, starts).diff().tolist()
     flops = pass_flops(shape, one.lengths, num_wanted)
     moved = pass_bytes(shape, one.lengths, num_wanted, backbone.dtype.itemsize)
     return {
@@ -52,6 +54,7 @@ def measure(
         "ms": whole.scaled(1e3),
         "of it states, ms": body.scaled(1e3),
         "GFLOP": flops / 1e9,
+        "of it needed for logits, %": 100 * (1 - spared_flops(shape, one.lengths, wanted) / flops),
         "MB": moved / 1e6,
         "TFLOP/s": whole.per(flops / 1e12),
         "% of matmul peak": 100 * flops / peak / whole.median,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.flops import pass_flops
+from benchmarks.flops import pass_flops, spared_flops
 from benchmarks.networks import Shape
 
 
@@ -21,3 +21,8 @@ def wanted_by_steps(num_masks: int, steps: int) -> list[int]:
 def decode_flops(shape: Shape, canvas: int, wanted: Sequence[int]) -> int:
     """Operations of all passes of one row: the whole canvas every time, logits where they are wanted."""
     return sum(pass_flops(shape, [canvas], num_wanted) for num_wanted in wanted)
+
+
+def decode_spared(shape: Shape, canvas: int, wanted: Sequence[int]) -> int:
+    """Of these operations, those of the last layer that no logits need."""
+    return sum(spared_flops(shape, [canvas], [num_wanted]) for num_wanted in wanted)

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import engine, identity, kernel
-from benchmarks.flops import layer_parameters, pass_bytes, pass_flops
+from benchmarks.flops import layer_parameters, pass_bytes, pass_flops, spared_flops
 from benchmarks.networks import SHAPES, random_backbone
 from benchmarks.official import official_generate
 from benchmarks.replay import random_prompts, recorded, replay
@@ -38,6 +38,22 @@ def counted_by_torch(backbone: PackedBackbone, lengths: list[int], num_wanted: i
 def test_flops_are_those_that_torch_counts_in_the_network(backbone, lengths, num_wanted):
     # More rows and tokens than are ever filled up: padding is no part of what a pass needs.
     assert pass_flops(TINY, lengths, num_wanted) == counted_by_torch(backbone, lengths, num_wanted)
+
+
+def test_spared_flops_are_those_that_torch_counts_in_the_last_layer_of_unread_tokens(backbone):
+    """Counted token by token in the layer's own modules; keys and values are not among them."""
+    last, lengths, wanted = backbone._body._body.layers[-1], [9, 30, 4], [2, 30, 0]
+    spared = 0
+    for length, own in zip(lengths, wanted, strict=True):
+        for _ in range(length - own):
+            x, heads = torch.zeros(1, TINY.hidden), (1, TINY.heads)
+            query, keys = (torch.zeros(*heads, n, TINY.hidden // TINY.heads) for n in (1, length))
+            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+                last.self_attn.o_proj(last.self_attn.q_proj(x))
+                torch.nn.functional.scaled_dot_product_attention(query, keys, keys)
+                last.mlp(x)
+            spared += counter.get_total_flops()
+    assert spared_flops(TINY, lengths, wanted) == spared
 
 
 def test_bytes_begin_with_every_weight_of_layers_and_head(backbone):
@@ -136,6 +152,9 @@ def test_a_pass_is_held_against_its_arithmetic_and_bytes_stand_beside_it(backbon
     flops, moved = pass_flops(TINY, [70, 70], 70), pass_bytes(TINY, [70, 70], 70, width=4)
     line = kernel.measure(backbone, TINY, one, peak=flops / 5.0, bandwidth=moved / 7.0, repeats=1)
     assert line["FLOP limit, ms"] == pytest.approx(5e3) and line["bytes at a copy's rate, ms"] == pytest.approx(7e3)
+    assert line["of it needed for logits, %"] == pytest.approx(
+        100 * (1 - spared_flops(TINY, [70, 70], [35, 35]) / flops)
+    )
     assert line["time over FLOP limit"] == pytest.approx(line["ms"].median / 5e3)
 
 
@@ -180,6 +199,11 @@ def test_passes_by_tokens_come_in_as_many_orders_as_asked_for(backbone):
     ]
     runs = list(identity.compare(backbone, plans, [1], max_tokens=100, orders=3))
     assert len(runs) == 5 and not any(differences.any for *_, differences in runs)
+    batches = [str(company) for company in identity.companies([3], max_tokens=100, orders=3)][:-3]
+    assert batches == [
+        *(f"batch 3, {order}, refill {on}" for order in ("as given", "shuffled 1") for on in ("on", "off")),
+        "batch 3, shuffled 2, refill on",
+    ]
 
 
 class Sociable(PackedBackbone):

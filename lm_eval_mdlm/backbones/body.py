@@ -32,8 +32,8 @@ class Body(Protocol):
         """Tokens of the pass that has room for `num_tokens`."""
         ...
 
-    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        """Normed states of all tokens; inputs may be on the host. To be read before the next call."""
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]) -> Float[Tensor, "R D"]:
+        """Normed states of the wanted tokens, which come in any order and may repeat; inputs are on the host."""
         ...
 
     def give_up(self) -> bool:
@@ -65,7 +65,8 @@ def _fused(network: Any, table: RotaryTable, products: MatrixProducts) -> Any:
         from .fused import FusedLayers  # its kernels need Triton, which only builds for GPUs bring along
 
         fused = FusedLayers(network, table, products)
-        fused(torch.zeros(TRIAL_TOKENS, dtype=torch.long), Layout.of([TRIAL_TOKENS], TRIAL_TOKENS))
+        token_ids = torch.zeros(TRIAL_TOKENS, dtype=torch.long)
+        fused(token_ids, Layout.of([TRIAL_TOKENS], TRIAL_TOKENS), token_ids)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says

@@ -1,4 +1,7 @@
-"""A Llama- or Qwen2-like body in nine launches a layer: matrix products, one attention kernel, and fused the rest."""
+"""A Llama- or Qwen2-like body in nine launches a layer: matrix products, one attention kernel, and fused the rest.
+
+The last layer has keys and values of all tokens, and everything else only of those whose states are read.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +16,7 @@ from .invariance import MatrixProducts
 from .kernels import add_and_norm, gated_silu, rotate
 from .layout import Layout
 from .rotary import RotaryTable
+from .wanted import WantedRows, distinct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,28 +62,48 @@ class FusedLayers:
         self.layers = [FusedLayer.of(layer) for layer in body.layers]
 
     @torch.inference_mode()
-    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        """Normed states of all tokens; inputs may be on the host."""
-        with torch.cuda.device_of(self._embedding), self._products.in_fixed_order():  # type: ignore[no-untyped-call]
-            return self._run(token_ids, layout)
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]) -> Float[Tensor, "R D"]:
+        """Normed states of the wanted tokens; inputs are on the host."""
+        tokens, places = distinct(wanted)
+        rows = WantedRows.of(tokens, layout, self.padded_rows(len(tokens)))
+        # Ahead of the layers: a copy that waits would wait for all of them.
+        places = places.to(self._embedding.device, non_blocking=True)
+        return self.run(token_ids, layout, rows)[places]
 
-    def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        device = self._embedding.device
-        token_ids, layout = token_ids.to(device, non_blocking=True), layout.to(device)
+    @torch.inference_mode()
+    def run(self, token_ids: Int[Tensor, " T"], layout: Layout, rows: WantedRows) -> Float[Tensor, "N D"]:
+        """Normed states of the tokens of `rows`; inputs may be on the host."""
+        with torch.cuda.device_of(self._embedding), self._products.in_fixed_order():  # type: ignore[no-untyped-call]
+            device = self._embedding.device
+            return self._run(token_ids.to(device, non_blocking=True), layout.to(device), rows.to(device))
+
+    def _run(self, token_ids: Int[Tensor, " T"], layout: Layout, rows: WantedRows) -> Float[Tensor, "N D"]:
         table = self.table_up_to(layout.longest_canvas)
         hidden = self._embedding[token_ids]
         normed = add_and_norm(hidden, None, self.layers[0].attention_norm, self._eps)
-        for i, layer in enumerate(self.layers):
-            mixed = self._attention(i, normed, layout, table)
-            normed = add_and_norm(hidden, linear(mixed, layer.attention_out), layer.mlp_norm, self._eps)
-            change = linear(gated_silu(linear(normed, layer.gate_up)), layer.down)
-            following = self.layers[i + 1].attention_norm if i + 1 < len(self.layers) else self._final_norm
-            normed = add_and_norm(hidden, change, following, self._eps)
-        return normed
+        last = len(self.layers) - 1
+        for i in range(last):
+            normed = self._after_attention(i, hidden, self._attention(i, normed, layout, table))
+        mixed = self._attention_of_rows(last, normed, layout, table, rows)
+        return self._after_attention(last, hidden[rows.tokens], mixed)
+
+    def _after_attention(
+        self, index: int, hidden: Float[Tensor, "N D"], mixed: Float[Tensor, "N A"]
+    ) -> Float[Tensor, "N D"]:
+        """The rest of a layer, added to `hidden` in place; the sum, normed for what follows."""
+        layer = self.layers[index]
+        normed = add_and_norm(hidden, linear(mixed, layer.attention_out), layer.mlp_norm, self._eps)
+        change = linear(gated_silu(linear(normed, layer.gate_up)), layer.down)
+        following = self.layers[index + 1].attention_norm if index + 1 < len(self.layers) else self._final_norm
+        return add_and_norm(hidden, change, following, self._eps)
 
     def padded(self, num_tokens: int) -> int:
         """Tokens of the pass that has room for `num_tokens`: as many."""
         return num_tokens
+
+    def padded_rows(self, num_rows: int) -> int:
+        """Rows of the last layer to compute so that `num_rows` of them come out the same in any company."""
+        return self._products.padded(num_rows)
 
     def give_up(self) -> bool:
         """Nothing is kept between passes."""
@@ -95,14 +119,39 @@ class FusedLayers:
         layer = self.layers[index]
         qkv = linear(normed, layer.qkv, layer.qkv_bias)
         rotate(qkv, layout.position_ids, table, self._heads + self._kv_heads)
-        heads = qkv.view(len(qkv), -1, self._head_width)
-        query, key, value = torch.split(heads, [self._heads, self._kv_heads, self._kv_heads], dim=1)
-        scale = self._head_width**-0.5
+        query, key, value = torch.split(self._by_head(qkv), [self._heads, self._kv_heads, self._kv_heads], dim=1)
+        return self._attend(index, query, key, value, layout, layout.starts, layout.longest)
+
+    def _attention_of_rows(
+        self, index: int, normed: Float[Tensor, "T D"], layout: Layout, table: tuple[Tensor, Tensor], rows: WantedRows
+    ) -> Float[Tensor, "N A"]:
+        """Keys and values of all tokens, queries of some; the same bits for these as if all had queries."""
+        layer, width = self.layers[index], self._heads * self._head_width
+        q_bias, kv_bias = (None, None) if layer.qkv_bias is None else (layer.qkv_bias[:width], layer.qkv_bias[width:])
+        q, kv = linear(normed[rows.tokens], layer.qkv[:width], q_bias), linear(normed, layer.qkv[width:], kv_bias)
+        rotate(q, layout.position_ids[rows.tokens], table, self._heads)
+        rotate(kv, layout.position_ids, table, self._kv_heads)
+        key, value = self._by_head(kv).chunk(2, dim=1)
+        return self._attend(index, self._by_head(q), key, value, layout, rows.starts, rows.longest)
+
+    def _attend(
+        self,
+        index: int,
+        query: Float[Tensor, "N Hq W"],
+        key: Float[Tensor, "T Hkv W"],
+        value: Float[Tensor, "T Hkv W"],
+        layout: Layout,
+        starts: Int[Tensor, " boundaries"],
+        longest: int,
+    ) -> Float[Tensor, "N A"]:
         key_starts = layout.starts
         if layout.memory is not None:
             key, value = layout.memory.memory.write(index, layout.memory.places, key, value)
             key_starts = layout.memory.starts
-        return attend(query, key, value, layout.starts, key_starts, layout.longest, scale=scale).flatten(1)
+        return attend(query, key, value, starts, key_starts, longest, scale=self._head_width**-0.5).flatten(1)
+
+    def _by_head(self, side_by_side: Float[Tensor, "N A"]) -> Float[Tensor, "N H W"]:
+        return side_by_side.view(len(side_by_side), -1, self._head_width)
 
 
 def _side_by_side(modules: Any, name: str) -> Tensor:

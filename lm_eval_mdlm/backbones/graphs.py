@@ -14,6 +14,7 @@ from torch import Tensor
 from .layout import Layout
 from .memory import KeyValueMemory, MemoryLayout
 from .shortage import is_out_of_memory
+from .wanted import WantedRows, distinct
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -21,6 +22,8 @@ MOST_TOKENS = 2048
 """Longest pass that is recorded; the kernels of a longer one hide their launches."""
 TOKEN_STEP = 16
 """Recorded passes have a multiple of this many tokens."""
+LEAST_ROWS = 64
+"""Fewest states that a recorded pass computes; more are rounded up to a power of two, or to all tokens."""
 MOST_GRAPHS = 128
 """Recordings kept; the one unused for longest goes first. They share one pool of memory and one tensor of results."""
 REST = 256
@@ -34,7 +37,13 @@ Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 class RecordableLayers(Protocol):
     """Layers that never look at the numbers in a layout, which are not there yet when they are recorded."""
 
-    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]: ...
+    def __call__(
+        self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]
+    ) -> Float[Tensor, "R D"]: ...
+
+    def run(self, token_ids: Int[Tensor, " T"], layout: Layout, rows: WantedRows) -> Float[Tensor, "N D"]: ...
+
+    def padded_rows(self, num_rows: int) -> int: ...
 
     def table_up_to(self, longest: int) -> tuple[Tensor, Tensor]: ...
 
@@ -44,10 +53,10 @@ class Recording:
     """A recorded pass with the memory that it reads and writes."""
 
     replay: Callable[[], None]
-    inputs: Int[Tensor, " N"]
-    """Token ids, position ids and starts of canvases, one behind the other, to be filled in with one copy; and places
-    and starts in the memory, where there is one."""
-    states: Float[Tensor, "T D"]
+    inputs: Int[Tensor, " _"]
+    """Token ids, position ids, starts of canvases, wanted tokens and their starts, one behind the other, to be filled
+    in with one copy; and places and starts in the memory, where there is one."""
+    states: Float[Tensor, "N D"]
     table: tuple[Tensor, Tensor]
     """Rotations that the pass reads; kept, because a longer table replaces the layers' own."""
 
@@ -57,6 +66,8 @@ class PassShape:
     """Everything that a recording has fixed; passes that agree in it share one."""
 
     num_tokens: int
+    num_rows: int
+    """Tokens whose states are computed."""
     slots: int
     """Canvases, some of them without tokens."""
     longest: int
@@ -119,22 +130,31 @@ class GraphedLayers:
         self._resting = REST
         return had_any
 
-    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        """Normed states of all tokens, to be read before the next call."""
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]) -> Float[Tensor, "R D"]:
+        """Normed states of the wanted tokens; inputs are on the host."""
         if len(token_ids) > MOST_TOKENS:
-            return self._layers(token_ids, layout)
+            return self._layers(token_ids, layout, wanted)
         if self._resting:
             self._resting -= 1
-            return self._layers(token_ids, layout)
+            return self._layers(token_ids, layout, wanted)
+        tokens, places = distinct(wanted)
+        rows = WantedRows.of(tokens, layout, self._num_rows(len(tokens), len(token_ids)))
         with torch.cuda.device_of(self._on_device):  # type: ignore[no-untyped-call]
-            recording = self._recording_if_it_fits(_shape_of(token_ids, layout))
+            recording = self._recording_if_it_fits(_shape_of(layout, rows))
             if recording is not None:
-                recording.inputs.copy_(torch.cat(_inputs(token_ids, layout)), non_blocking=True)
+                # Both copies ahead of the pass: one that waits would wait for all of it.
+                recording.inputs.copy_(torch.cat(_inputs(token_ids, layout, rows)), non_blocking=True)
+                places = places.to(self._device, non_blocking=True)
                 recording.replay()
-                return recording.states
+                return recording.states[places]
         self.give_up()  # the pass itself, which needs less, may still fit
         logger.warning("no memory for recorded passes: the next %d run unrecorded; results do not change.", REST)
-        return self._layers(token_ids, layout)
+        return self._layers(token_ids, layout, wanted)
+
+    def _num_rows(self, num_wanted: int, num_tokens: int) -> int:
+        """Few different numbers, so that few recordings serve all; never more than there are tokens."""
+        least = max(LEAST_ROWS, self._layers.padded_rows(num_wanted))
+        return min(num_tokens, 1 << (least - 1).bit_length())
 
     def _recording_if_it_fits(self, shape: PassShape) -> Recording | None:
         try:
@@ -146,26 +166,33 @@ class GraphedLayers:
 
     def _recording(self, shape: PassShape) -> Recording:
         if shape not in self._recordings:
-            for old in list(self._recordings):
-                if old.memory is not None and old.memory.version != old.version:
-                    del self._recordings[old]  # it reads a memory that has moved since
+            self._drop_stale()
             while len(self._recordings) >= MOST_GRAPHS:
                 self._recordings.popitem(last=False)
             self._recordings[shape] = self._record(shape)
         self._recordings.move_to_end(shape)
         return self._recordings[shape]
 
+    def _drop_stale(self) -> None:
+        """Recordings that read a memory that has moved since."""
+        stale = [old for old in self._recordings if old.memory is not None and old.memory.version != old.version]
+        for old in stale:
+            del self._recordings[old]
+        if stale and not self._recordings:
+            self._record_launches = self._new_recorder()  # torch ends a pool with its last recording
+
     def _record(self, shape: PassShape) -> Recording:
         tokens, boundaries = shape.num_tokens, shape.slots + 1
-        sizes = [tokens, tokens, boundaries, *([tokens, boundaries] if shape.memory is not None else [])]
+        sizes = [tokens, tokens, boundaries, shape.num_rows, boundaries]
         # All zeros is a pass whose canvases are empty.
         inputs = torch.zeros(sum(sizes), dtype=torch.long, device=self._device)
         if shape.memory is not None:
             padding = shape.memory.capacity - 1  # no canvas's own
-            inputs[-tokens - boundaries : -boundaries] = padding
+            inputs = torch.cat([inputs, inputs.new_full((tokens,), padding), inputs.new_zeros(boundaries)])
+            sizes += [tokens, boundaries]
 
         def run() -> Tensor:
-            token_ids, position_ids, starts, *of_memory = torch.split(inputs, sizes)
+            token_ids, position_ids, starts, wanted, row_starts, *of_memory = torch.split(inputs, sizes)
             layout = Layout(
                 lengths=(),
                 longest=shape.longest,
@@ -174,24 +201,26 @@ class GraphedLayers:
                 position_ids=position_ids,
                 memory=None if shape.memory is None else _memory_layout(shape, *of_memory),
             )
-            states = self._layers(token_ids, layout)
+            rows = WantedRows(tokens=wanted, starts=row_starts.int(), longest=shape.num_rows)
+            states = self._layers.run(token_ids, layout, rows)
             return self._shared(states).copy_(states)
 
         replay, states = self._record_launches(run)
         table = self._layers.table_up_to(shape.longest_canvas)
         return Recording(replay=replay, inputs=inputs, states=states, table=table)
 
-    def _shared(self, states: Float[Tensor, "T D"]) -> Float[Tensor, "T D"]:
+    def _shared(self, states: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """Where every recording leaves its result, so that none keeps one of its own."""
         if self._states is None:
             self._states = states.new_empty(MOST_TOKENS, states.shape[1])
         return self._states[: len(states)]
 
 
-def _shape_of(token_ids: Int[Tensor, " T"], layout: Layout) -> PassShape:
+def _shape_of(layout: Layout, rows: WantedRows) -> PassShape:
     memory = None if layout.memory is None else layout.memory.memory
     return PassShape(
-        num_tokens=len(token_ids),
+        num_tokens=len(layout.position_ids),
+        num_rows=len(rows.tokens),
         slots=_slots(layout),
         longest=_rounded(layout.longest),
         longest_canvas=_rounded(layout.longest_canvas),
@@ -200,10 +229,11 @@ def _shape_of(token_ids: Int[Tensor, " T"], layout: Layout) -> PassShape:
     )
 
 
-def _inputs(token_ids: Int[Tensor, " T"], layout: Layout) -> list[Int[Tensor, " _"]]:
-    inputs = [token_ids, layout.position_ids, *_filled(layout.starts, _slots(layout))]
+def _inputs(token_ids: Int[Tensor, " T"], layout: Layout, rows: WantedRows) -> list[Int[Tensor, " _"]]:
+    slots = _slots(layout)
+    inputs = [token_ids, layout.position_ids, *_filled(layout.starts, slots), rows.tokens, *_filled(rows.starts, slots)]
     if layout.memory is not None:
-        inputs += [layout.memory.places, *_filled(layout.memory.starts, _slots(layout))]
+        inputs += [layout.memory.places, *_filled(layout.memory.starts, slots)]
     return inputs
 
 

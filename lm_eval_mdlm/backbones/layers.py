@@ -32,12 +32,16 @@ class TransformersLayers:
         return False
 
     @torch.inference_mode()
-    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
-        """Normed states of all tokens; inputs may be on the host."""
+    def __call__(self, token_ids: Int[Tensor, " T"], layout: Layout, wanted: Int[Tensor, " R"]) -> Float[Tensor, "R D"]:
+        """Normed states of the wanted tokens, on the last layer's device; inputs may be on the host."""
+        # Ahead of the layers, and without waiting: a copy that waits would wait for all of them.
+        wanted = wanted.to(self._table.device, non_blocking=True)
         with self._products.in_fixed_order():
-            return self._run(token_ids, layout)
+            normed = self._run(token_ids, layout)
+        return normed[wanted.to(normed.device)]
 
     def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
+        """States of all tokens: a foreign layer gives no fewer."""
         token_ids, layout = token_ids.to(self._table.device, non_blocking=True), layout.to(self._table.device)
         rotary = self._table.at(layout.position_ids, layout.longest_canvas)
         hidden: Tensor = self._body.embed_tokens(token_ids[None])

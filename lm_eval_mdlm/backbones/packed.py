@@ -102,10 +102,8 @@ class PackedBackbone(Backbone):
             # The first token of a canvas has no row before it and is read from its own.
             wanted = wanted - (layout.position_ids[wanted] > 0).to(wanted.dtype)
         missing = len(layout.position_ids) - len(token_ids)
-        # Ahead of the body, and without waiting: a copy that waits would wait for the whole body.
-        wanted = wanted.to(self.device, non_blocking=True)
-        hidden = self._body(pad(token_ids, (0, missing), value=self.mask_token_id), layout)
-        return hidden[wanted.to(hidden.device)].to(self.device)
+        hidden = self._body(pad(token_ids, (0, missing), value=self.mask_token_id), layout, wanted)
+        return hidden.to(self.device)
 
     @torch.inference_mode()
     def head(self, states: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:

@@ -56,19 +56,24 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
 
 
 def _keeps_its_bits(backbone: Backbone, canvas: Int[Tensor, " _"]) -> bool:
-    """Whether states and logits are the same in passes of all kinds of length, where other products are chosen."""
+    """Whether states and logits are the same in passes of all kinds of length, where other products are chosen.
+
+    And whether the states are also the same where no others are asked for, so that the last layer computes fewer.
+    """
     alone = _run(backbone, canvas)
     logits = backbone.head(alone)
     for num_mates in MATES.get(backbone.device.type, ()):
         mates = [_spread_ids(MATE_LENGTH, backbone) for _ in range(num_mates)]
         try:
-            together = _run(backbone, *mates, canvas)
+            together, few = _run(backbone, *mates, canvas), _last(backbone, *mates, canvas)
             seen = backbone.head(together[-MOST_ROWS:])
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             break  # nor will decoding run passes of this length
         if not torch.equal(together[-len(canvas) :], alone) or not torch.equal(seen[-len(canvas) :], logits):
+            return False
+        if not torch.equal(few.flip(0), alone):
             return False
     return True
 
@@ -77,6 +82,13 @@ def _run(backbone: Backbone, *canvases: Int[Tensor, " _"]) -> Float[Tensor, "T D
     token_ids = torch.cat(canvases)
     everywhere = torch.arange(len(token_ids))
     return backbone.states(token_ids, [len(canvas) for canvas in canvases], everywhere)
+
+
+def _last(backbone: Backbone, *canvases: Int[Tensor, " _"]) -> Float[Tensor, "n D"]:
+    """States of the last canvas alone, from its last token to its first."""
+    token_ids = torch.cat(canvases)
+    wanted = torch.arange(len(token_ids) - len(canvases[-1]), len(token_ids)).flip(0)
+    return backbone.states(token_ids, [len(canvas) for canvas in canvases], wanted)
 
 
 def _spread_ids(length: int, backbone: Backbone) -> Int[Tensor, " {length}"]:

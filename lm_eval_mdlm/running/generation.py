@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from .answering import run
 from .budget import budget_of
+from .known import known_in
 from .planning import plan_row, template_holds_mask
 from .processes import ProcessGroup
 from .question import Question
@@ -57,6 +58,7 @@ def generate(
     group: ProcessGroup | None = None,
     progress: bool = False,
     record_steps: bool = False,
+    journal: str | None = None,
     **options: Any,
 ) -> list[Generation]:
     """Decode one region per prompt.
@@ -69,6 +71,7 @@ def generate(
             records. Without it each process decodes all that it is given.
         progress: Show requests done, mean NFE and tokens per second.
         record_steps: Fill `Generation.commit_steps`.
+        journal: A folder that keeps finished requests; those that it has are not decoded again.
         **options: Decoding options by name, such as `sampler="med", entropy_threshold=0.2,
             gen_length=256, block_length=32`; see `DecodingConfig`.
 
@@ -103,7 +106,8 @@ def generate(
     budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
     sections = [asked[0][i::size] for i in range(size)]
     show = progress and group.rank == 0
-    own = run(backbone, sections, group=group, budget=budget, progress=show)
+    with known_in(journal, backbone, group) as known:
+        own = run(backbone, sections, group=group, budget=budget, progress=show, known=known)
     parts = group.everyones(lambda: own.records)
     return [parts[i % size][i // size] for i in range(len(prompts))]
 

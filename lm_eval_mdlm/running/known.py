@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..backbones.backbone import Backbone
+from .ending import ends_on_signals, last_act
 from .journal import Journal
 from .planning import RULES_VERSION
 from .processes import ProcessGroup
@@ -84,11 +85,15 @@ def identity_of(backbone: Backbone) -> dict[str, Any]:
 
 @contextmanager
 def known_in(folder: str | None, backbone: Backbone, group: ProcessGroup) -> Iterator[Known]:
-    """What a journal holds, open for new records; nothing where there is no folder. Collective."""
+    """What a journal holds, open for new records; nothing where there is no folder. Collective.
+
+    A signal that ends the run brings the journal to the disk first, and a line tells how to go on.
+    """
     if folder is None:
         yield NOTHING_KNOWN
         return
     opened: list[Journal] = []
     group.everyones(lambda: opened.append(Journal.open(folder, rank=group.rank)))
-    with opened[0] as journal:
+    resume = f"the same command goes on from journal={folder}." if group.rank == 0 else None
+    with opened[0] as journal, last_act(journal.flush), ends_on_signals(resume):
         yield InJournal(journal, identity_of(backbone))

@@ -65,7 +65,7 @@ def test_a_token_is_read_one_row_earlier_in_dream_and_in_its_own_row_in_llada(ba
     ids = torch.cat([random_ids(45), random_ids(32)])
     for family, shift in (("llada", 0), ("dream", 1)):
         backbone = backbones[family]
-        raw = backbone._body(ids, Layout.of([45, 32], 77))
+        raw = backbone._body(ids, Layout.of([45, 32], 77), torch.arange(77))
         rows = [start + max(i - shift, 0) for start, length in ((0, 45), (45, 32)) for i in range(length)]
         assert torch.equal(backbone.states(ids, [45, 32], torch.arange(77)), raw[rows])
 
@@ -89,7 +89,9 @@ def test_small_passes_are_filled_up_and_large_ones_are_not(backbone, monkeypatch
     seen = []
     run = type(backbone._body).__call__
     monkeypatch.setattr(
-        type(backbone._body), "__call__", lambda body, ids, at: seen.append(len(ids)) or run(body, ids, at)
+        type(backbone._body),
+        "__call__",
+        lambda body, ids, *rest: seen.append(len(ids)) or run(body, ids, *rest),
     )
     backbone.logits([random_ids(total)])
     assert seen == [max(total, 64)]

@@ -82,6 +82,20 @@ def test_a_checkpoint_whose_canvases_run_together_is_refused(checkpoints, family
         load_backbone(str(checkpoints[family]), device="cpu")
 
 
+@pytest.mark.parametrize("broken", ["numbers", "order"])
+def test_states_that_depend_on_which_others_are_asked_for_are_reported(monkeypatch, broken):
+    class Choosy(Mixer):
+        def states(self, token_ids: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
+            if broken == "order":
+                wanted = wanted.sort().values
+            few = broken == "numbers" and len(wanted) < len(token_ids)
+            return super().states(token_ids, lengths, wanted) * (1 + 1e-6 * few)
+
+    assert prove_bidirectional(Choosy(inside(mean)), "some/model") is True
+    monkeypatch.setattr(probe, "MATES", {"cpu": (1,)})
+    assert prove_bidirectional(Choosy(inside(mean)), "some/model") is False
+
+
 @pytest.mark.parametrize("broken", ["states", "logits"])
 def test_rounding_that_changes_in_long_passes_only_is_reported_where_they_are_tried(monkeypatch, broken):
     class Long(Mixer):

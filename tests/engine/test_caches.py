@@ -202,7 +202,9 @@ def test_small_parts_are_computed_in_passes_of_the_least_length(backbone, monkey
     seen = []
     run = type(backbone._body).__call__
     monkeypatch.setattr(
-        type(backbone._body), "__call__", lambda body, ids, at: seen.append(len(ids)) or run(body, ids, at)
+        type(backbone._body),
+        "__call__",
+        lambda body, ids, *rest: seen.append(len(ids)) or run(body, ids, *rest),
     )
     generate(backbone, [PROMPTS[0]], gen_length=8, block_length=8, k=2, cache="dual")
     assert min(seen) >= backbone._products.minimum_rows
