@@ -37,6 +37,13 @@ class Span:
     stop: int
     text: str = ""
     """The fixed text, of a text span only."""
+    given: bool = False
+    """Whether this is an answer that stands there from the start."""
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether its tokens are committed by decoding."""
+        return self.kind != "text" and not self.given
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,15 @@ class Region:
     """The generation region of one row before decoding."""
 
     token_ids: tuple[int, ...]
-    """Masks, and the tokens of fixed text."""
+    """Masks, the tokens of fixed text, and those of a given answer."""
     spans: tuple[Span, ...]
     """Cover the region without gaps; without a template a single reasoning span."""
 
     @functools.cached_property
     def answer_positions(self) -> tuple[int, ...]:
-        """Positions of the answer segments, ascending."""
-        return tuple(i for span in self.spans if span.kind == "answer" for i in range(span.start, span.stop))
+        """Positions of the answers that are to be decoded, ascending."""
+        answers = (span for span in self.spans if span.kind == "answer" and not span.given)
+        return tuple(i for span in answers for i in range(span.start, span.stop))
 
 
 @dataclass(frozen=True)
@@ -145,18 +153,58 @@ class Template:
             )
         return Template(tuple(replace(s, length=length) if s.kind == "reasoning" else s for s in self.segments))
 
-    def lay_out(self, encode: Callable[[str], Sequence[int]], mask_token_id: int) -> Region:
+    def padded_answer(self, token_ids: Sequence[int], end_token_id: int | None) -> list[int]:
+        """A given answer as it fills the template's one answer segment: its tokens, then end-of-text tokens.
+
+        Args:
+            token_ids: Of the answer, any number that fits.
+            end_token_id: Fills what is left of the segment; None where the checkpoint has none.
+
+        Raises:
+            UsageError: If there is no answer segment or more than one, if the answer is longer than the segment, or if
+                it is shorter and there is no end-of-text token.
+        """
+        lengths = [segment.length for segment in self.segments if segment.kind == "answer"]
+        if len(lengths) != 1:
+            raise UsageError(
+                f"a given answer needs a template with exactly one answer segment, and this one has {len(lengths)}; "
+                f"change the template, or leave the answer out."
+            )
+        (length,), needed = lengths, len(token_ids)
+        if needed > length:
+            raise UsageError(
+                f"the given answer of {needed} tokens does not fit the template's answer segment of {length}, and is "
+                f"never cut; make the segment {needed} or longer, or leave the row out."
+            )
+        if needed == length:
+            return list(token_ids)
+        if end_token_id is None:
+            raise UsageError(
+                f"the given answer of {needed} tokens leaves {length - needed} of its segment's {length} to "
+                f"end-of-text tokens, and the checkpoint has none; give an answer or a segment of equal length."
+            )
+        return [*token_ids, *[end_token_id] * (length - needed)]
+
+    def lay_out(
+        self, encode: Callable[[str], Sequence[int]], mask_token_id: int, answer: Sequence[int] | None = None
+    ) -> Region:
         """Token ids and spans of the region.
 
         Args:
             encode: Tokenises fixed text, without special tokens; never to the mask.
             mask_token_id: Fills the reasoning and answer segments.
+            answer: From `padded_answer`, instead of the answer segment's masks; holds no mask.
         """
         token_ids: list[int] = []
         spans = []
         for segment in self.segments:
-            piece = list(encode(segment.text)) if segment.kind == "text" else [mask_token_id] * segment.length
-            spans.append(Span(segment.kind, len(token_ids), len(token_ids) + len(piece), segment.text))
+            given = answer if segment.kind == "answer" else None
+            if given is not None:
+                piece = list(given)
+            else:
+                piece = list(encode(segment.text)) if segment.kind == "text" else [mask_token_id] * segment.length
+            stop = len(token_ids) + len(piece)
+            spans.append(Span(segment.kind, len(token_ids), stop, segment.text, given=given is not None))
             token_ids += piece
         return Region(tuple(token_ids), tuple(spans))
 

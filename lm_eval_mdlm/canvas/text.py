@@ -18,8 +18,9 @@ class ReturnedText:
 
     text: str
     num_tokens: int
-    """Committed tokens in it: no fixed text, no special tokens, nothing after an end of text, and after a cut at a stop
-    string the fewest leading tokens whose text holds all that is returned; nothing that was left out as thinking."""
+    """Committed tokens in it: no fixed text, no given answer, no special tokens, nothing after an end of text, and
+    after a cut at a stop string the fewest leading tokens whose text holds all that is returned; nothing that was left
+    out as thinking."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,11 @@ class TextRule:
         cut = behind.first(self.until, max(start - tail_start, 0))
         end = len(whole.plain) if cut is None else tail_start + cut
         kept = [self._kept(span, token_ids) for span in tail]
-        num_tokens = sum(self._heard(self._kept(span, token_ids)) for span in head if span.kind != "text")
+        num_tokens = sum(self._heard(self._kept(span, token_ids)) for span in head if span.is_decoded)
         num_leading = self._fewest(kept, behind.plain[: end - tail_start], cut is not None)
-        num_tokens += self._heard(list(itertools.chain(*kept))[:num_leading])
+        sources = itertools.chain.from_iterable([span] * len(own) for span, own in zip(tail, kept, strict=True))
+        leading = itertools.islice(zip(sources, itertools.chain(*kept), strict=True), num_leading)
+        num_tokens += self._heard([token for span, token in leading if span.is_decoded])
         if start:
             num_tokens = max(num_tokens - self._num_before(start, token_ids), 0)
         return ReturnedText(whole.plain[start:end], num_tokens)
@@ -208,7 +211,8 @@ class TextRule:
             width = len(span.text) if span.kind == "text" else len(self._joined([kept], len(kept)))
             ends = (len(self._joined([kept], n)) for n in range(1, len(kept) + 1))
             num_tokens += sum(
-                end <= place and not self._is_silent(token) for end, token in zip(ends, kept, strict=True)
+                end <= place and span.is_decoded and not self._is_silent(token)
+                for end, token in zip(ends, kept, strict=True)
             )
             place -= width
             if place < 0:

@@ -23,7 +23,7 @@ class UnmaskPolicy(abc.ABC):
         return False
 
     def check_blocks(self, num_blocks: int) -> None:  # noqa: B027  most rules run with any number
-        """Raise UsageError if the rule cannot run over this many blocks that hold masks."""
+        """Raise UsageError if the rule cannot run over this many blocks that hold masks; 0 where nothing is to do."""
 
     @abc.abstractmethod
     def select(self, candidates: Candidates) -> Mask:
@@ -61,7 +61,7 @@ class EvenSchedule(UnmaskPolicy):
         return self.score is at_random
 
     def check_blocks(self, num_blocks: int) -> None:
-        if self.steps % num_blocks:
+        if num_blocks and self.steps % num_blocks:
             raise UsageError(
                 f"steps must be a multiple of the number of blocks that hold masks ({num_blocks} here), got "
                 f"{self.steps}; change steps, block_length or gen_length."

@@ -12,7 +12,7 @@ class Generation:
     """The outcome of one request."""
 
     token_ids: list[int]
-    """The whole region: fixed text, committed tokens, and mask ids where nothing was filled in."""
+    """The whole region: fixed text, a given answer, committed tokens, and mask ids where nothing was filled in."""
     text: str | None
     """Returned text; None if the backbone has no tokenizer."""
     nfe: int
@@ -26,7 +26,8 @@ class Generation:
     exit_step: int | None = None
     """Number of the pass that fired the exit, from 1; None if none did."""
     answer_entropy: float | None = None
-    """Sum of the entropies of the masked answer positions at the last pass, nats; None without an answer segment."""
+    """Sum of the entropies of the masked answer positions at the last pass, nats; None without an answer segment, and
+    where its answer was given."""
     truncated: bool = False
     """Whether the prompt was cut to fit."""
     commit_steps: list[int | None] | None = None
@@ -34,8 +35,8 @@ class Generation:
 
     @property
     def tokens_per_forward(self) -> float:
-        """Committed tokens in the returned text per forward pass."""
-        return self.tokens / self.nfe
+        """Committed tokens in the returned text per forward pass; 0 where no pass was needed."""
+        return self.tokens / self.nfe if self.nfe else 0.0
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values; `Generation(**plain)` is the inverse."""
@@ -46,7 +47,7 @@ class Generation:
         """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged.
 
         `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
-        `answer_entropy` is left out where there is no answer segment.
+        `answer_entropy` is left out where there is no answer to decode.
         """
         stats: dict[str, int | float] = {
             "nfe": self.nfe,

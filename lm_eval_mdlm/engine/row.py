@@ -76,7 +76,7 @@ class Change:
     tokens: NDArray[np.int64]
     """That they take."""
     answer_entropy: float | None
-    """Of the pass; None without an answer segment."""
+    """Of the pass; None without an answer to decode."""
     exited: bool
     """Whether that ends the row."""
 
@@ -103,6 +103,7 @@ class Row(Job):
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._block = 0
         self._known_recomputed: NDArray[np.int64] | None = None
+        self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
         self._look()
 
     @property
@@ -178,7 +179,7 @@ class Row(Job):
         return np.flatnonzero(inside)
 
     def entropy_of_answer(self, entropies: NDArray[np.float32]) -> float | None:
-        """Sum over the masked answer positions, nats; None without an answer segment.
+        """Sum over the masked answer positions, nats; None without an answer to decode.
 
         Args:
             entropies: Of the `wanted` positions, nats.
@@ -214,11 +215,14 @@ class Row(Job):
             self.exit_step = self.steps
         if not self._masked[self._blocks[self._block]].any():
             self._block, self.block_step = self._block + 1, 0
-        if self.plan.stop_when_settled and not self.done:
-            self.settled = self.plan.text_rule.is_settled(self.region_ids)
+        self._settle()
         if self.done:
             self.slots = []  # for other rows, also while this one is still held
         self._look()
+
+    def _settle(self) -> None:
+        if self.plan.stop_when_settled and not self.done:
+            self.settled = self.plan.text_rule.is_settled(self.region_ids)
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""

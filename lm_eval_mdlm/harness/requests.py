@@ -136,7 +136,7 @@ class RequestReader:
         context, raw = request.args[:2]
         config = self.config_of(raw, run)
         run.use(str(request.task_name), config.effective())
-        if repeat and not _draws(config):
+        if repeat and not config.draws:
             self._say(
                 f"{request.task_name}: repeats of a document are all the same text without a temperature above 0."
             )
@@ -196,13 +196,8 @@ def _reply(generation: Generation) -> list[tuple[str, Counts]]:
     return [(generation.text or "", generation.stats)]
 
 
-def _draws(config: DecodingConfig) -> bool:
-    """Whether random numbers decide anything."""
-    return config.temperature > 0 or config.policy().needs_noise
-
-
 def _check_cache_holds_one(config: DecodingConfig, raw: Mapping[str, Any], repeat: int, run: Run) -> None:
-    if repeat and _draws(config) and not raw.get("do_sample") and run.stored is not None:
+    if repeat and config.draws and not raw.get("do_sample") and run.stored is not None:
         way_out = "add do_sample=true to --gen_kwargs, or " if config.temperature else ""
         raise UsageError(
             f"--use_cache keeps one text per request and would repeat it for all samples of a document; {way_out}"

@@ -122,6 +122,11 @@ class DecodingConfig:
         return sampler.make(**{name: value for name, value in given.items() if value is not None})
 
     @property
+    def draws(self) -> bool:
+        """Whether random numbers decide anything, so that samples of one request differ."""
+        return self.temperature > 0 or self.policy().needs_noise
+
+    @property
     def has_answer(self) -> bool:
         """Whether there is an answer to watch."""
         return self.template is not None and self.template.has_answer

@@ -1,7 +1,9 @@
 """Generation in Python: prompts as token ids in, records out. Needs no lm_eval."""
 
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +13,12 @@ from ..engine.job import Work
 from ..engine.record import Generation
 from ..engine.row import RowPlan
 from ..errors import UsageError
+from ..options import values
 from ..options.decoding import DecodingConfig
 from .answering import run
 from .budget import budget_of
 from .known import known_in
-from .planning import plan_row, template_holds_mask
+from .planning import Answer, plan_row, template_holds_mask, text_holds_mask
 from .processes import ProcessGroup
 from .question import Question
 
@@ -31,12 +34,14 @@ class RowRequest(Question):
     config: DecodingConfig
     repeat: int = 0
     """Tells apart several samples of the same request."""
+    answer: Answer | None = None
+    """Fills the template's one answer segment from the first pass on; None to decode it."""
     record_steps: bool = False
     """Fill `Generation.commit_steps`."""
 
     def plan(self, backbone: Backbone) -> RowPlan:
         """The same plan in every process; UsageError if the options do not fit the backbone."""
-        return plan_row(backbone, self.prompt_ids, self.config, self.repeat)
+        return plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer)
 
     def work(self, backbone: Backbone) -> Work[Generation]:
         row = yield from decoding(self.plan(backbone))
@@ -44,6 +49,8 @@ class RowRequest(Question):
 
     def content(self) -> Mapping[str, Any]:
         own = {"prompt_ids": list(self.prompt_ids), "repeat": self.repeat, "record_steps": self.record_steps}
+        if self.answer is not None:
+            own["answer"] = self.answer if isinstance(self.answer, str) else list(self.answer)
         return {**own, "options": self.config.effective()}
 
     def restored(self, plain: Mapping[str, Any]) -> Generation:
@@ -54,6 +61,8 @@ def generate(
     backbone: Backbone,
     prompts: Sequence[Sequence[int]],
     *,
+    answers: Sequence[Answer | None] | None = None,
+    repeat: int = 1,
     batch_size: int | str = "auto",
     group: ProcessGroup | None = None,
     progress: bool = False,
@@ -61,11 +70,15 @@ def generate(
     journal: str | None = None,
     **options: Any,
 ) -> list[Generation]:
-    """Decode one region per prompt.
+    """Decode a region for every prompt, or several.
 
     Args:
         backbone: From `load_backbone`.
         prompts: Token ids, at least one per prompt, special tokens included if wanted.
+        answers: One per prompt, each a text, token ids, or None. A given answer stands in the template's one answer
+            segment from the first pass on, followed by end-of-text tokens, so that the reasoning is decoded given it.
+            None decodes that prompt's answer too.
+        repeat: Samples of each prompt, at least 1.
         batch_size: Rows decoded together, or `auto` to pack by tokens; changes no result.
         group: Shares the work under a launcher: every process passes the same prompts and options and gets all
             records. Without it each process decodes all that it is given.
@@ -76,44 +89,91 @@ def generate(
             gen_length=256, block_length=32`; see `DecodingConfig`.
 
     Returns:
-        One record per prompt, in the order given. Equal prompts give equal records.
+        `repeat` records per prompt, those of the first prompt first. Equal prompts with equal answers give equal
+        records; with more repeats, the first ones stay the same.
 
     Raises:
-        UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.
+        UsageError: For options that are unknown, out of range, or do not fit the backbone, and for an answer that does
+            not fit its segment, before any pass is run.
     """
     group = group or ProcessGroup(alone=True)
     size = group.world_size
 
     def checked() -> list[RowRequest]:
-        if not len(prompts):
-            raise UsageError("prompts must hold at least one prompt, got none.")
-        config = DecodingConfig.from_options(options)
-        requests = [
-            RowRequest(prompt_ids=_token_ids(prompt), config=config, record_steps=record_steps) for prompt in prompts
-        ]
-        for request in requests:
-            request.plan(backbone)
-        return requests
+        first = _requests(prompts, answers, DecodingConfig.from_options(options), record_steps)
+        for i, request in enumerate(first):
+            _check(backbone, i, request)
+        numbers = range(values.integer("repeat", repeat, minimum=1))
+        return [dataclasses.replace(request, repeat=number) for request in first for number in numbers]
 
     asked = group.everyones(checked)
-    if group.rank == 0 and template_holds_mask(backbone, asked[0][0].config):
-        logger.warning(
-            "the text of the mask token stands in the template of all %d rows, and was tokenised as ordinary text.",
-            len(prompts),
-        )
+    if group.rank == 0:
+        for line in _lines(backbone, asked[0]):
+            logger.warning(line)
     if any(other != asked[0] for other in asked):
-        raise UsageError("prompts and options must be the same in all processes of a group, and they differ.")
+        raise UsageError("prompts, answers and options must be the same in all processes of a group, and they differ.")
     budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
     sections = [asked[0][i::size] for i in range(size)]
     show = progress and group.rank == 0
     with known_in(journal, backbone, group) as known:
         own = run(backbone, sections, group=group, budget=budget, progress=show, known=known)
     parts = group.everyones(lambda: own.records)
-    return [parts[i % size][i // size] for i in range(len(prompts))]
+    return [parts[i % size][i // size] for i in range(len(asked[0]))]
 
 
-def _token_ids(prompt: Any) -> list[int]:
-    ids = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+def _requests(
+    prompts: Sequence[Any], answers: Sequence[Any] | None, config: DecodingConfig, record_steps: bool
+) -> list[RowRequest]:
+    """One for each prompt."""
+    if not len(prompts):
+        raise UsageError("prompts must hold at least one prompt, got none.")
+    if answers is None:
+        answers = [None] * len(prompts)
+    if isinstance(answers, str) or len(answers) != len(prompts):
+        raise UsageError(
+            f"answers must hold one text, list of token ids or None for each of the {len(prompts)} prompts, got "
+            f"{answers!r:.60}; leave it out to decode all answers."
+        )
+    return [
+        RowRequest(
+            prompt_ids=_token_ids("prompt", "a list of token ids", prompt),
+            config=config,
+            answer=_answer(answer),
+            record_steps=record_steps,
+        )
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _check(backbone: Backbone, row: int, request: RowRequest) -> None:
+    try:
+        request.plan(backbone)
+    except UsageError as error:
+        if request.answer is None:
+            raise
+        raise UsageError(f"row {row}, counted from 0: {error}") from None
+
+
+def _lines(backbone: Backbone, requests: Sequence[RowRequest]) -> Iterator[str]:
+    """What the user should know of all rows, the options of which are the same."""
+    config, ordinary = requests[0].config, "and was tokenised as ordinary text."
+    if template_holds_mask(backbone, config):
+        yield f"the text of the mask token stands in the template of all {len(requests)} rows, {ordinary}"
+    texts = Counter(request.answer for request in requests if isinstance(request.answer, str))
+    if held := sum(number for text, number in texts.items() if text_holds_mask(backbone, text)):
+        yield f"the text of the mask token stands in the given answers of {held} of {len(requests)} rows, {ordinary}"
+    if requests[-1].repeat and not config.draws:
+        yield "all samples of a prompt are the same without a temperature above 0 or score=random."
+
+
+def _answer(raw: Any) -> Answer | None:
+    if raw is None or isinstance(raw, str):
+        return raw
+    return _token_ids("answer", "a text, a list of token ids, or None", raw)
+
+
+def _token_ids(name: str, wanted: str, raw: Any) -> list[int]:
+    ids = raw.tolist() if hasattr(raw, "tolist") else raw
     if not isinstance(ids, (list, tuple)) or not all(isinstance(token, int) for token in ids):
-        raise UsageError(f"each prompt must be a list of token ids, got {prompt!r:.60}; encode it with the tokenizer.")
+        raise UsageError(f"each {name} must be {wanted}, got {raw!r:.60}; encode it with the tokenizer.")
     return list(ids)

@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from ..backbones.backbone import Backbone, Tokenizer
 from ..canvas.encoding import text_encoder
-from ..canvas.template import Region, free_region
+from ..canvas.template import EXAMPLE, Region, Template, free_region
 from ..canvas.text import Markers, TextRule
 from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
@@ -17,11 +18,19 @@ from ..errors import UsageError
 from ..options.decoding import DEFAULT_GEN_LENGTH, DecodingConfig
 
 
+Answer: TypeAlias = str | Sequence[int]
+"""A given answer: a text, which is tokenised by itself without special tokens, or token ids."""
 RULES_VERSION = 2
 """Of docs/semantics.md: raised whenever the same options give another result, so that stored results are not mixed."""
 
 
-def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConfig, repeat: int = 0) -> RowPlan:
+def plan_row(
+    backbone: Backbone,
+    prompt_ids: Sequence[int],
+    config: DecodingConfig,
+    repeat: int = 0,
+    answer: Answer | None = None,
+) -> RowPlan:
     """The plan of one request.
 
     Args:
@@ -29,9 +38,10 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
         prompt_ids: At least one token; cut from the left if prompt and region exceed the longest canvas.
         config: The request's options.
         repeat: Tells apart several samples of the same request.
+        answer: Fills the template's one answer segment from the first pass on; None to decode it.
 
     Raises:
-        UsageError: If the options do not fit this backbone or each other.
+        UsageError: If the options do not fit this backbone or each other, or an answer does not fit its segment.
     """
     if not prompt_ids:
         raise UsageError(
@@ -44,7 +54,7 @@ def plan_row(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConf
             f"checkpoint's own?"
         )
     _check_room(backbone, config)
-    region = _region(backbone, config)
+    region = _region(backbone, config, answer)
     room = longest_canvas(backbone, config) - len(region.token_ids)
     if room < 1:
         raise _no_room(len(region.token_ids), backbone, config)
@@ -113,25 +123,58 @@ def _needed(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:
     return tokenizer
 
 
-def _region(backbone: Backbone, config: DecodingConfig) -> Region:
+def _region(backbone: Backbone, config: DecodingConfig, answer: Answer | None) -> Region:
     template = config.resolved_template()
+    given = None if answer is None else _given(backbone, config, template, answer)
     if template is None:
         return free_region(config.gen_length or DEFAULT_GEN_LENGTH, backbone.mask_token_id)
+    encode = functools.partial(_encoded, backbone, "template text")
+    return template.lay_out(encode, backbone.mask_token_id, given)
 
-    def encode(text: str) -> list[int]:
-        encoder = text_encoder(_needed(backbone.tokenizer, "template text"), backbone.mask_token_id)
-        return encoder.encode(text, add_special_tokens=False).token_ids
 
-    return template.lay_out(encode, backbone.mask_token_id)
+def _given(backbone: Backbone, config: DecodingConfig, template: Template | None, answer: Answer) -> list[int]:
+    """The tokens of the answer segment."""
+    if template is None:
+        raise UsageError(
+            f"a given answer needs a template with an answer segment, and there is none; set template, for example "
+            f"{EXAMPLE}."
+        )
+    if config.exit_threshold is not None:
+        raise UsageError(
+            f"exit_threshold={config.exit_threshold:g} has no answer to watch in a row whose answer is given; leave it "
+            f"out."
+        )
+    return template.padded_answer(answer_ids(backbone, answer), next(iter(backbone.end_token_ids), None))
+
+
+def answer_ids(backbone: Backbone, answer: Answer) -> list[int]:
+    """The tokens of a given answer, without what fills up its segment; UsageError for ids that cannot stand there."""
+    ids = _encoded(backbone, "the text of an answer", answer) if isinstance(answer, str) else list(answer)
+    outside = [token for token in ids if not 0 <= token < backbone.vocab_size]
+    if outside:
+        raise UsageError(f"answer token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; correct it.")
+    if (mask := backbone.mask_token_id) in ids:
+        raise UsageError(f"a given answer must not hold the mask token {mask}; take it out.")
+    return ids
+
+
+def _encoded(backbone: Backbone, purpose: str, text: str) -> list[int]:
+    encoder = text_encoder(_needed(backbone.tokenizer, purpose), backbone.mask_token_id)
+    return encoder.encode(text, add_special_tokens=False).token_ids
 
 
 def template_holds_mask(backbone: Backbone, config: DecodingConfig) -> bool:
     """Whether the fixed text of a template holds the text of the mask token, which is ordinary text there."""
-    texts = [segment.text for segment in config.template.segments if segment.text] if config.template else []
-    if not texts or backbone.tokenizer is None:
+    segments = config.template.segments if config.template else ()
+    return any(text_holds_mask(backbone, segment.text) for segment in segments if segment.text)
+
+
+def text_holds_mask(backbone: Backbone, text: str) -> bool:
+    """Whether a text holds the text of the mask token."""
+    if backbone.tokenizer is None:
         return False
     encoder = text_encoder(backbone.tokenizer, backbone.mask_token_id)
-    return any(encoder.encode(text, add_special_tokens=False).held_mask for text in texts)
+    return encoder.encode(text, add_special_tokens=False).held_mask
 
 
 def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:
