@@ -32,10 +32,10 @@ def test_text_of_an_answer_is_tokenised_alone_and_filled_up_with_end_of_text(bac
 def test_text_of_the_mask_token_is_ordinary_text_and_a_line_says_in_how_many_rows(backbone, caplog):
     mask = backbone.tokenizer.decode([backbone.mask_token_id])
     template = [{"reasoning": 2}, {"answer": 16}]
-    rows = generate(backbone, [[5]] * 4, answers=[f"a{mask}", None, "a", mask], template=template)
+    rows = generate(backbone, [[5]] * 5, answers=[f"a{mask}", None, "a", mask, mask], template=template)
     assert backbone.mask_token_id not in rows[0].token_ids and rows[0].text.endswith(f"a{mask}")
     assert [record.message for record in caplog.records] == [
-        "the text of the mask token stands in the given answers of 2 of 4 rows, and was tokenised as ordinary text."
+        "the text of the mask token stands in the given answers of 3 of 5 rows, and was tokenised as ordinary text."
     ]
 
 
