@@ -70,10 +70,11 @@ def test_math500_reads_any_text_and_two_questions_fit_into_the_time():
 
 
 @pytest.mark.slow
-def test_math500_reads_20000_texts_each_in_time():
+@pytest.mark.parametrize("seed", range(5, 25))
+def test_math500_reads_20000_texts_each_in_time(seed):
     worst = 0.0
-    for text in hostile_texts(20_000, seed=5):
+    for text in hostile_texts(1000, seed):
         started = time.monotonic()
         score_math500(text)
         worst = max(worst, time.monotonic() - started)
-    assert worst < SECONDS  # of wall time: run it on a machine that does nothing else
+    assert worst < SECONDS  # of wall time: run it on a machine that does nothing else, a process per core
