@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from ..decoding.likelihood.estimator import Estimate, Estimator, Masking
@@ -73,12 +74,13 @@ LOG_PROBS = LogProbs()
 class MaskedText(Job):
     """One pass of an estimate: some tokens of the text are masked, and some of these are scored."""
 
-    def __init__(self, plan: TextPlan, masking: Masking, *, behind: Sequence[int] = ()) -> None:
+    def __init__(self, plan: TextPlan, canvas: Int64[np.ndarray, " T"], masking: Masking) -> None:
+        """The canvas, context and text with nothing masked, is shared by all passes."""
         self.kind = LOG_PROBS
         self.slots: list[Any] = []
         self.log_probs: NDArray[np.float32] | None = None
         """Of the scored tokens, nats, once they have been read."""
-        self._plan, self._masking, self._behind = plan, masking, tuple(behind)
+        self._plan, self._canvas, self._masking = plan, canvas, masking
 
     @property
     def done(self) -> bool:
@@ -88,22 +90,19 @@ class MaskedText(Job):
     @property
     def tokens_of_next_pass(self) -> int:
         """See `Job`."""
-        plan = self._plan
-        return (len(plan.row.prompt_ids) + len(plan.text_ids) + len(self._behind)) * plan.nfe_per_pass
+        return len(self._canvas) * self._plan.nfe_per_pass
 
     def query(self) -> Query:
         """See `Job`."""
         plan, offset = self._plan, len(self._plan.row.prompt_ids)
-        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *self._behind], dtype=np.int64)
-        wanted = offset + self._masking.scored
-        targets = canvas[wanted]
+        canvas, wanted = self._canvas.copy(), offset + self._masking.scored
         canvas[offset + self._masking.masked] = plan.row.mask_token_id
         canvases = [canvas]
         if plan.rule.guided:
             unconditional = canvas.copy()
             unconditional[:offset] = plan.row.mask_token_id
             canvases.append(unconditional)
-        return Query(canvases=canvases, wanted=wanted, rule=plan.rule, targets=targets)
+        return Query(canvases=canvases, wanted=wanted, rule=plan.rule, targets=self._canvas[wanted])
 
     def advance(self, change: NDArray[np.float32]) -> None:
         """See `Job`."""
@@ -117,10 +116,11 @@ class _Sampling:
         self.plan, self._estimator = plan, estimator
         length = len(plan.text_ids)
         behind = (plan.end_token_id,) if estimator.appends_end and plan.end_token_id is not None else ()
+        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *behind], dtype=np.int64)
         self._maskings = estimator.maskings(length, plan.key)
         self._rounds = estimator.rounds(length)
         # A pass in which nothing is scored says nothing, and is not run.
-        self._jobs = [MaskedText(plan, m, behind=behind) if len(m.scored) else None for m in self._maskings]
+        self._jobs = [MaskedText(plan, canvas, m) if len(m.scored) else None for m in self._maskings]
         self._num_done = 0
 
     def next_round(self) -> list[MaskedText]:
