@@ -123,8 +123,13 @@ class _Sampling:
         self._jobs = [MaskedText(plan, canvas, m) if len(m.scored) else None for m in self._maskings]
         self._num_done = 0
 
+    @property
+    def done(self) -> bool:
+        """Whether all rounds have been given."""
+        return self._num_done == len(self._maskings)
+
     def next_round(self) -> list[MaskedText]:
-        """The jobs of the next round; none if there is none."""
+        """The jobs of the next round; there may be none to run in it, and there are none after the last one."""
         start, self._num_done = self._num_done, next((n for n in self._rounds if n > self._num_done), self._num_done)
         return [job for job in self._jobs[start : self._num_done] if job is not None]
 
@@ -165,8 +170,8 @@ class BySampling(Scorer):
 
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
         samplings = [_Sampling(plan, self.estimator) for plan in plans]
-        while jobs := [job for sampling in samplings for job in sampling.next_round()]:
-            yield jobs
+        while not all(sampling.done for sampling in samplings):
+            yield [job for sampling in samplings for job in sampling.next_round()]
             if self.enough is not None and all(s.estimate().standard_error <= self.enough for s in samplings):
                 break
         scores = []
