@@ -126,7 +126,7 @@ class _Sampling:
     @property
     def done(self) -> bool:
         """Whether all rounds have been given."""
-        return self._num_done == len(self._maskings)
+        return self._num_done == self._rounds[-1]
 
     def next_round(self) -> list[MaskedText]:
         """The jobs of the next round; there may be none to run in it, and there are none after the last one."""
