@@ -50,6 +50,8 @@ class Scorer(abc.ABC):
 
     appends_end: bool = False
     """Whether an end-of-text token stands behind the text."""
+    decodes: bool = False
+    """Whether the sampler's plan is run, also where it is not asked if greedy decoding gives the text."""
 
     @abc.abstractmethod
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
