@@ -168,3 +168,23 @@ def test_the_published_bias_is_kept():
     values = np.array([s.log_prob for s in loglikelihood(backbone, pairs, likelihood="llada", mc_num=8)])
     error = values.std(ddof=1) / math.sqrt(len(values))
     assert abs(values.mean() - biased) < 3 * error < abs(values.mean() - unbiased)
+
+
+class Never(RandomBackbone):
+    """Gives token 3 no chance."""
+
+    def logits_of(self, canvas):
+        return super().logits_of(canvas).index_fill(1, torch.tensor([3]), -math.inf)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("mc_num", [8, 64])
+def test_an_impossible_text_is_impossible_under_every_estimate(likelihood, mc_num):
+    options = {"llada": {"mc_batch": 4}, "dream": {"mc_batch": 4}}.get(likelihood, {})
+    if likelihood in ("elbo", "llada", "dream"):
+        options["mc_num"] = mc_num
+    backbone = Never(vocab_size=7, end_token_ids=(END,))
+    (found,) = loglikelihood(backbone, [(CONTEXT, [1, 3, 2, 0, 3])], likelihood=likelihood, greedy=True, **options)
+    assert (found.log_prob, found.is_greedy) == (-math.inf, False)
+    exact = likelihood in ("l2r", "r2l", "path") or (likelihood, mc_num) == ("elbo", 64)
+    assert found.standard_error == (0.0 if exact else None)
