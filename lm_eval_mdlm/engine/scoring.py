@@ -112,15 +112,15 @@ class MaskedText(Job):
 
 
 class _Sampling:
-    """The passes of one text's estimate, which are run round by round."""
+    """The passes of one text's estimate, all in one round unless it may end early."""
 
-    def __init__(self, plan: TextPlan, estimator: Estimator) -> None:
-        self.plan, self._estimator = plan, estimator
+    def __init__(self, plan: TextPlan, estimator: Estimator, *, may_end_early: bool) -> None:
+        self.plan, self._estimator, self._may_end_early = plan, estimator, may_end_early
         length = len(plan.text_ids)
         behind = (plan.end_token_id,) if estimator.appends_end and plan.end_token_id is not None else ()
         canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *behind], dtype=np.int64)
         self._maskings = estimator.maskings(length, plan.key)
-        self._rounds = estimator.rounds(length)
+        self._rounds = estimator.rounds(length) if may_end_early else [len(self._maskings)]
         # A pass in which nothing is scored says nothing, and is not run.
         self._jobs = [MaskedText(plan, canvas, m) if len(m.scored) else None for m in self._maskings]
         self._num_done = 0
@@ -142,7 +142,7 @@ class _Sampling:
         known = [own for own in log_probs if own is not None]
         return self._estimator.estimate(len(self.plan.text_ids), self._maskings[: self._num_done], known)
 
-    def score(self, *, tells_saved: bool) -> Score:
+    def score(self) -> Score:
         """From the passes so far; greedy decoding is not part of it."""
         run = sum(job is not None for job in self._jobs[: self._num_done])
         left = sum(job is not None for job in self._jobs) - run
@@ -151,7 +151,7 @@ class _Sampling:
             log_prob=estimate.value,
             standard_error=estimate.standard_error if math.isfinite(estimate.standard_error) else None,
             nfe=run * nfe_per_pass,
-            nfe_saved=left * nfe_per_pass if tells_saved else None,
+            nfe_saved=left * nfe_per_pass if self._may_end_early else None,
             truncated=self.plan.row.truncated,
         )
 
@@ -171,14 +171,14 @@ class BySampling(Scorer):
         return self.estimator.appends_end
 
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
-        samplings = [_Sampling(plan, self.estimator) for plan in plans]
+        samplings = [_Sampling(plan, self.estimator, may_end_early=self.enough is not None) for plan in plans]
         while not all(sampling.done for sampling in samplings):
             yield [job for sampling in samplings for job in sampling.next_round()]
             if self.enough is not None and all(s.estimate().standard_error <= self.enough for s in samplings):
                 break
         scores = []
         for sampling in samplings:
-            score = sampling.score(tells_saved=self.enough is not None)
+            score = sampling.score()
             if sampling.plan.wants_greedy:
                 greedy = yield from greedy_match(sampling.plan.row, sampling.plan.text_ids)
                 score = dataclasses.replace(score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe)

@@ -121,6 +121,13 @@ def test_saved_passes_count_both_sides_of_guidance():
     assert plain[0].nfe <= 16 and plain[0].nfe_saved > 30  # a set that comes again is not run again
 
 
+@pytest.mark.parametrize(("options", "num_rounds"), [({}, 1), ({"mc_se": 1e-9}, 4)], ids=str)
+def test_samples_are_taken_in_rounds_only_where_they_may_end_early(options, num_rounds):
+    backbone = network()
+    list(answer(Readout(backbone), [(0, request(mc_num=64, **options).work(backbone))], Budget()))
+    assert len(backbone.passes) == num_rounds
+
+
 @dataclass(frozen=True)
 class Sparse(Estimator):
     """Passes of which only some need to be run."""
