@@ -181,6 +181,8 @@ class BySampling(Scorer):
             score = sampling.score()
             if sampling.plan.wants_greedy:
                 greedy = yield from greedy_match(sampling.plan.row, sampling.plan.text_ids)
-                score = dataclasses.replace(score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe)
+                score = dataclasses.replace(
+                    score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe, nfe_partial=greedy.nfe_partial
+                )
             scores.append(score)
         return scores

@@ -169,7 +169,7 @@ def test_greedy_decoding_beside_an_estimate_is_the_sampler_s_with_its_cache(back
     passes = {"l2r": 16, "elbo": 4}[likelihood["likelihood"]]
     for prompt, row in zip(PROMPTS, written, strict=False):
         (found,) = loglikelihood(backbone, [(prompt, row.token_ids)], greedy=True, **options, **likelihood)
-        assert (found.is_greedy, found.nfe) == (True, passes + row.nfe)
+        assert (found.is_greedy, found.nfe, found.nfe_partial) == (True, passes + row.nfe, row.nfe_partial)
         wrong = [(row.token_ids[0] + 1) % 380, *row.token_ids[1:]]
         (found,) = loglikelihood(backbone, [(prompt, wrong)], greedy=True, **options, **likelihood)
         assert not found.is_greedy and passes < found.nfe <= passes + row.nfe
