@@ -248,3 +248,17 @@ def test_a_context_may_hold_the_mask_and_keeps_it():
     assert all(canvas[:2] == (3, MASK) for canvas in backbone.canvases)
     (written,) = generate(backbone, [[3, MASK]], gen_length=2)
     assert found.nfe == written.nfe == 2
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_journal_gives_back_equal_scores_without_a_pass(way, tmp_path):
+    expected = loglikelihood(network(), PAIRS, greedy=True, **way)
+    twice = [*PAIRS, *PAIRS]
+    assert loglikelihood(network(), twice, greedy=True, journal=str(tmp_path), **way) == [*expected, *expected]
+    backbone = network()
+    again = loglikelihood(backbone, twice[::-1], greedy=True, journal=str(tmp_path), batch_size=3, **way)
+    assert again == [*expected, *expected][::-1] and not backbone.passes
+    for other in ({"greedy": False}, {"seed": 8}, {"cfg_scale": 2.0}, {"max_length": 100}):
+        backbone = network()
+        loglikelihood(backbone, PAIRS[:1], **{"greedy": True, "journal": str(tmp_path), **way, **other})
+        assert backbone.passes, other
