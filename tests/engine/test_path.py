@@ -4,12 +4,14 @@ import itertools
 import math
 
 import pytest
+import torch
 
 from lm_eval_mdlm.engine.filling import Filling
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.samplers import SAMPLERS, SCORES
 from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.likelihood import loglikelihood
+from tests.engine.test_caches import DenseReference
 from tests.slow import Slow
 from tests.toy import RandomBackbone
 
@@ -173,3 +175,46 @@ def test_greedy_decoding_beside_an_estimate_is_the_sampler_s_with_its_cache(back
         wrong = [(row.token_ids[0] + 1) % 380, *row.token_ids[1:]]
         (found,) = loglikelihood(backbone, [(prompt, wrong)], greedy=True, **options, **likelihood)
         assert not found.is_greedy and passes < found.nfe <= passes + row.nfe
+
+
+class Stale(Slow):
+    """A network that recomputes only what a cache leaves it: dense attention over keys and values kept in a list."""
+
+    def __init__(self, backbone, cache: str, block_length: int) -> None:
+        super().__init__(lambda canvas: None, backbone.mask_token_id, forbidden=[backbone.mask_token_id])
+        self.backbone, self.cache, self.size = backbone, cache, block_length
+        self.reference, self.start = DenseReference(backbone), -1
+
+    @torch.inference_mode()
+    def log_probs(self, prompt, rest):
+        offset, lookback = len(prompt), self.backbone.lookback
+        start = rest.index(self.mask) // self.size * self.size
+        masked = [i for i in range(start, min(start + self.size, len(rest))) if rest[i] == self.mask]
+        source = {i: max(offset + i - lookback, 0) for i in masked}
+        recomputed = set(range(offset + len(rest)))
+        if start == self.start:
+            end = start + self.size if self.cache == "dual" else len(rest)
+            recomputed = {offset + i for i in range(start, min(end, len(rest)))} | set(source.values())
+        self.start, places = start, sorted(recomputed)
+        canvas = torch.tensor([*prompt, *rest])
+        states = self.reference(canvas[places], torch.tensor(places))
+        rows = [[0.0]] * len(rest)
+        for i in masked:
+            logits = self.backbone.head(states[places.index(source[i])][None])[0].double()
+            logits[self.mask] = -math.inf
+            rows[i] = logits.log_softmax(-1).tolist()
+        return rows
+
+
+@pytest.mark.parametrize("options", CACHED[:2], ids=str)
+def test_any_text_is_scored_from_what_the_cache_recomputes(backbone, options):
+    for i, prompt in enumerate(PROMPTS[:2]):
+        text = [3 + (13 * i + 29 * j) % 380 for j in range(19)]
+        expected = Stale(backbone, options["cache"], options["block_length"]).decode(prompt, 19, options, text)
+        cached, exact = (
+            loglikelihood(backbone, [(prompt, text)], likelihood="path", **{**options, "cache": cache})[0]
+            for cache in (options["cache"], "none")
+        )
+        assert cached.log_prob == pytest.approx(expected.log_prob, abs=2e-3)
+        assert cached.nfe == expected.passes and 0 < cached.nfe_partial < cached.nfe
+        assert cached.log_prob != pytest.approx(exact.log_prob, abs=2e-2)
