@@ -72,3 +72,31 @@ class ScriptedBackbone(_Direct):
     def read(self, canvas: Tensor) -> Tensor:
         wanted = torch.tensor(self.script(canvas.tolist()))
         return torch.zeros(len(canvas), self.vocab_size).scatter(1, wanted[:, None], self.certainty)
+
+
+class RandomBackbone(_Direct):
+    """Logits drawn anew for every canvas: no joint has these conditionals, so each order of reading says otherwise.
+
+    Args:
+        seen: How many of the canvas's last tokens the logits depend on; None for all.
+        scale: Spread of the logits.
+    """
+
+    def __init__(
+        self, *, vocab_size: int, scale: float = 2.0, seen: int | None = None, end_token_ids: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(vocab_size, vocab_size - 1, end_token_ids)
+        self.scale, self.seen = scale, seen
+        self.canvases: list[tuple[int, ...]] = []  # of every pass that went through, canvas by canvas
+
+    def read(self, canvas: Tensor) -> Tensor:
+        self.canvases.append(tuple(canvas.tolist()))
+        return self.logits_of(self.canvases[-1])
+
+    def logits_of(self, canvas: Sequence[int]) -> Tensor:
+        """Logits of every position, for an oracle's own use."""
+        seed = hash(tuple(canvas if self.seen is None else canvas[-self.seen :])) % 2**31
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(self.seen or len(canvas), self.vocab_size, generator=generator) * self.scale
+        unseen = torch.zeros(len(canvas) - len(drawn), self.vocab_size)
+        return torch.cat([unseen, drawn])

@@ -17,6 +17,8 @@ class Match:
     matches: bool
     nfe: int
     """Passes that it took; decoding ends with the first token that differs."""
+    nfe_partial: int
+    """Of these, passes that recomputed only part of the canvas."""
 
 
 class MatchedRow(Row):
@@ -42,4 +44,4 @@ def greedy_match(plan: RowPlan, expected: Sequence[int]) -> Generator[Sequence[J
     """Decode a plan of as many masks as there are expected tokens, at temperature 0; gives jobs as `Work` does."""
     row = MatchedRow(plan, expected)
     yield [row]
-    return Match(not row.differs, row.steps * plan.nfe_per_step)
+    return Match(not row.differs, row.steps * plan.nfe_per_step, row.partial_steps * plan.nfe_per_step)

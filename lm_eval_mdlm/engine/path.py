@@ -81,6 +81,8 @@ class FollowingRow(Row):
 class AlongPath(Scorer):
     """Exact, in as many passes as the sampler needs; whether the text is the greedy one costs no further pass."""
 
+    decodes = True
+
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
         rows = [FollowingRow(plan.row, plan.text_ids) for plan in plans]
         yield rows

@@ -70,7 +70,7 @@ class Score:
     log_prob: float
     """Nats."""
     standard_error: float | None
-    """Of `log_prob`, nats; 0 where it is exact, None where a single sample says nothing of its spread."""
+    """Of `log_prob`, nats; 0 where it is exact, None where a single sample, or an infinite one, says nothing of it."""
     is_greedy: bool = False
     """Whether greedy decoding gives the text; False where that was not asked."""
     nfe: int

@@ -99,20 +99,20 @@ class Schedule(Generic[Key]):
         arrived = next(self._arriving, None)
         if arrived is not None:
             self._num_begun += 1
-            self._go_on(Request(*arrived))
+            self._waiting.extend(self._next_jobs(Request(*arrived)))
         return arrived is not None
 
-    def _go_on(self, request: Request[Key]) -> None:
-        """Let a request whose jobs are all done give its next ones, which come before those of later requests."""
+    def _next_jobs(self, request: Request[Key]) -> list[Seat[Key]]:
+        """Let a request whose jobs are all done give its next ones; there are none if it has ended."""
         try:
             while not (jobs := [job for job in next(request.work) if not job.done]):
                 pass
         except StopIteration as end:
             self._num_begun -= 1
             self._finished.append((request.key, end.value))
-            return
+            return []
         request.unfinished = len(jobs)
-        self._waiting.extendleft((request, job) for job in reversed(jobs))
+        return [(request, job) for job in jobs]
 
     def _admits(self, job: Job, tokens: int) -> bool:
         """Whether this job, if there is a place for it, fits beside the live ones, whose next pass has `tokens`."""
@@ -142,16 +142,21 @@ class Schedule(Generic[Key]):
         return going
 
     def passed(self, going: Sequence[Seat[Key]]) -> None:
-        """These jobs have advanced: those that are done leave, the others queue behind those that waited."""
+        """These jobs have advanced: those that are done leave, the others queue behind those that waited.
+
+        What requests ask next comes before all that waits, in the order of their jobs.
+        """
         self.failures = []
         took_part = {id(job) for _, job in going}
         waited = [seat for seat in self._live if id(seat[1]) not in took_part]
         self._live = waited + [seat for seat in going if not seat[1].done]
+        asked: list[Seat[Key]] = []
         for request, job in going:
             if job.done:
                 request.unfinished -= 1
                 if not request.unfinished:
-                    self._go_on(request)
+                    asked += self._next_jobs(request)
+        self._waiting.extendleft(reversed(asked))
 
     def set_aside(self, failed: Sequence[Seat[Key]]) -> None:
         """Let all live jobs wait, with all that they have done so far, and ahead of new ones.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from ..decoding.likelihood.estimator import Estimate, Estimator, Masking
@@ -49,6 +50,8 @@ class Scorer(abc.ABC):
 
     appends_end: bool = False
     """Whether an end-of-text token stands behind the text."""
+    decodes: bool = False
+    """Whether the sampler's plan is run, also where it is not asked if greedy decoding gives the text."""
 
     @abc.abstractmethod
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
@@ -73,12 +76,13 @@ LOG_PROBS = LogProbs()
 class MaskedText(Job):
     """One pass of an estimate: some tokens of the text are masked, and some of these are scored."""
 
-    def __init__(self, plan: TextPlan, masking: Masking, *, behind: Sequence[int] = ()) -> None:
+    def __init__(self, plan: TextPlan, canvas: Int64[np.ndarray, " T"], masking: Masking) -> None:
+        """The canvas, context and text with nothing masked, is shared by all passes."""
         self.kind = LOG_PROBS
         self.slots: list[Any] = []
         self.log_probs: NDArray[np.float32] | None = None
         """Of the scored tokens, nats, once they have been read."""
-        self._plan, self._masking, self._behind = plan, masking, tuple(behind)
+        self._plan, self._canvas, self._masking = plan, canvas, masking
 
     @property
     def done(self) -> bool:
@@ -88,22 +92,19 @@ class MaskedText(Job):
     @property
     def tokens_of_next_pass(self) -> int:
         """See `Job`."""
-        plan = self._plan
-        return (len(plan.row.prompt_ids) + len(plan.text_ids) + len(self._behind)) * plan.nfe_per_pass
+        return len(self._canvas) * self._plan.nfe_per_pass
 
     def query(self) -> Query:
         """See `Job`."""
         plan, offset = self._plan, len(self._plan.row.prompt_ids)
-        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *self._behind], dtype=np.int64)
-        wanted = offset + self._masking.scored
-        targets = canvas[wanted]
+        canvas, wanted = self._canvas.copy(), offset + self._masking.scored
         canvas[offset + self._masking.masked] = plan.row.mask_token_id
         canvases = [canvas]
         if plan.rule.guided:
             unconditional = canvas.copy()
             unconditional[:offset] = plan.row.mask_token_id
             canvases.append(unconditional)
-        return Query(canvases=canvases, wanted=wanted, rule=plan.rule, targets=targets)
+        return Query(canvases=canvases, wanted=wanted, rule=plan.rule, targets=self._canvas[wanted])
 
     def advance(self, change: NDArray[np.float32]) -> None:
         """See `Job`."""
@@ -111,20 +112,26 @@ class MaskedText(Job):
 
 
 class _Sampling:
-    """The passes of one text's estimate, which are run round by round."""
+    """The passes of one text's estimate, all in one round unless it may end early."""
 
-    def __init__(self, plan: TextPlan, estimator: Estimator) -> None:
-        self.plan, self._estimator = plan, estimator
+    def __init__(self, plan: TextPlan, estimator: Estimator, *, may_end_early: bool) -> None:
+        self.plan, self._estimator, self._may_end_early = plan, estimator, may_end_early
         length = len(plan.text_ids)
         behind = (plan.end_token_id,) if estimator.appends_end and plan.end_token_id is not None else ()
+        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *behind], dtype=np.int64)
         self._maskings = estimator.maskings(length, plan.key)
-        self._rounds = estimator.rounds(length)
+        self._rounds = estimator.rounds(length) if may_end_early else [len(self._maskings)]
         # A pass in which nothing is scored says nothing, and is not run.
-        self._jobs = [MaskedText(plan, m, behind=behind) if len(m.scored) else None for m in self._maskings]
+        self._jobs = [MaskedText(plan, canvas, m) if len(m.scored) else None for m in self._maskings]
         self._num_done = 0
 
+    @property
+    def done(self) -> bool:
+        """Whether all rounds have been given."""
+        return self._num_done == self._rounds[-1]
+
     def next_round(self) -> list[MaskedText]:
-        """The jobs of the next round; none if there is none."""
+        """The jobs of the next round; there may be none to run in it, and there are none after the last one."""
         start, self._num_done = self._num_done, next((n for n in self._rounds if n > self._num_done), self._num_done)
         return [job for job in self._jobs[start : self._num_done] if job is not None]
 
@@ -135,7 +142,7 @@ class _Sampling:
         known = [own for own in log_probs if own is not None]
         return self._estimator.estimate(len(self.plan.text_ids), self._maskings[: self._num_done], known)
 
-    def score(self, *, tells_saved: bool) -> Score:
+    def score(self) -> Score:
         """From the passes so far; greedy decoding is not part of it."""
         run = sum(job is not None for job in self._jobs[: self._num_done])
         left = sum(job is not None for job in self._jobs) - run
@@ -144,7 +151,7 @@ class _Sampling:
             log_prob=estimate.value,
             standard_error=estimate.standard_error if math.isfinite(estimate.standard_error) else None,
             nfe=run * nfe_per_pass,
-            nfe_saved=left * nfe_per_pass if tells_saved else None,
+            nfe_saved=left * nfe_per_pass if self._may_end_early else None,
             truncated=self.plan.row.truncated,
         )
 
@@ -164,16 +171,18 @@ class BySampling(Scorer):
         return self.estimator.appends_end
 
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
-        samplings = [_Sampling(plan, self.estimator) for plan in plans]
-        while jobs := [job for sampling in samplings for job in sampling.next_round()]:
-            yield jobs
+        samplings = [_Sampling(plan, self.estimator, may_end_early=self.enough is not None) for plan in plans]
+        while not all(sampling.done for sampling in samplings):
+            yield [job for sampling in samplings for job in sampling.next_round()]
             if self.enough is not None and all(s.estimate().standard_error <= self.enough for s in samplings):
                 break
         scores = []
         for sampling in samplings:
-            score = sampling.score(tells_saved=self.enough is not None)
+            score = sampling.score()
             if sampling.plan.wants_greedy:
                 greedy = yield from greedy_match(sampling.plan.row, sampling.plan.text_ids)
-                score = dataclasses.replace(score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe)
+                score = dataclasses.replace(
+                    score, is_greedy=greedy.matches, nfe=score.nfe + greedy.nfe, nfe_partial=greedy.nfe_partial
+                )
             scores.append(score)
         return scores

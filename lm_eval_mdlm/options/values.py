@@ -75,6 +75,14 @@ def tokens(name: str, value: Any) -> tuple[int | str, ...]:
     return tuple(int(token) if str(token).isdecimal() else token for token in several)
 
 
+def token_ids(name: str, wanted: str, value: Any) -> list[int]:
+    """Token ids of a list, an array or a tensor as plain numbers; UsageError for anything else."""
+    ids = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(ids, (list, tuple)) or not all(isinstance(token, int) for token in ids):
+        raise UsageError(f"each {name} must be {wanted}, got {value!r:.60}; encode it with the tokenizer.")
+    return list(ids)
+
+
 def _parsed(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None

@@ -1,12 +1,14 @@
 """Log-likelihoods in Python: pairs of contexts and texts as token ids in, scores out. Needs no lm_eval."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backbones.backbone import Backbone
 from ..engine.record import Score
 from ..errors import UsageError
+from ..options import values
 from ..options.decoding import DecodingConfig
+from ..options.foreign_names import instead_of
 from ..options.likelihood import LikelihoodConfig
 from .answering import run
 from .budget import budget_of
@@ -30,7 +32,8 @@ def loglikelihood(
 
     Args:
         backbone: From `load_backbone`.
-        pairs: Token ids of a context and of the text to be scored after it, at least one each.
+        pairs: Token ids of a context and of the text to be scored after it, at least one each, as lists, arrays or
+            tensors.
         greedy: Also find out whether greedy decoding, by the sampler's options, gives the text.
         batch_size: Canvases per pass, or `auto` to pack by tokens; changes no result.
         group: Shares the work under a launcher: every process passes the same pairs and options and gets all scores.
@@ -51,14 +54,10 @@ def loglikelihood(
     def checked() -> list[ScoreRequest]:
         if not len(pairs):
             raise UsageError("pairs must hold at least one pair, got none.")
-        own = {name: value for name, value in options.items() if name in LikelihoodConfig.names()}
-        likelihood = LikelihoodConfig.from_options(own)
-        config = DecodingConfig.from_options({n: v for n, v in options.items() if n not in own})
-        requests = []
-        for context, text in pairs:
-            asked = Text(context_ids=list(context), text_ids=list(text), wants_greedy=greedy)
-            requests.append(ScoreRequest(texts=(asked,), config=config, likelihood=likelihood))
-            requests[-1].plan(backbone)
+        config, likelihood = _configs(options)
+        requests = [ScoreRequest(texts=(_text(pair, greedy),), config=config, likelihood=likelihood) for pair in pairs]
+        for request in requests:
+            request.plan(backbone)
         return requests
 
     asked = group.everyones(checked)
@@ -70,3 +69,25 @@ def loglikelihood(
         own = run(backbone, sections, group=group, budget=budget, progress=progress and group.rank == 0, known=known)
     parts = group.everyones(lambda: own.records)
     return [parts[i % size][i // size].scores[0] for i in range(len(pairs))]
+
+
+def _configs(options: Mapping[str, Any]) -> tuple[DecodingConfig, LikelihoodConfig]:
+    own, of_decoding = LikelihoodConfig.names(), DecodingConfig.names()
+    for name in options:
+        if name not in (*own, *of_decoding):
+            known = (*own, *of_decoding)
+            hint = instead_of(name) or values.closest(name, known)
+            raise UsageError(f"unknown option {name!r}.{hint} Known: {', '.join(known)}.")
+    likelihood = LikelihoodConfig.from_options({name: value for name, value in options.items() if name in own})
+    return DecodingConfig.from_options({n: v for n, v in options.items() if n not in own}), likelihood
+
+
+def _text(pair: Any, greedy: bool) -> Text:
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise UsageError(f"each pair must be a context and a text, got {pair!r:.60}; give the token ids of both.")
+    context, text = pair
+    return Text(
+        context_ids=values.token_ids("context", "a list of token ids", context),
+        text_ids=values.token_ids("text", "a list of token ids", text),
+        wants_greedy=greedy,
+    )

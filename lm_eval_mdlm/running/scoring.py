@@ -81,6 +81,8 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
     filling = dataclasses.replace(
         config,
         gen_length=length,
+        # A rule that cannot run over the blocks must not refuse an estimate that does not run it.
+        block_length=config.block_length if scorer.decodes or text.wants_greedy else length,
         max_length=longest,
         template=None,
         exit_threshold=None,

@@ -38,7 +38,7 @@ class Estimate:
     value: float
     """Nats."""
     standard_error: float
-    """Of `value`, nats; 0 where it is exact, infinite where one sample says nothing about its spread."""
+    """Of `value`, nats; 0 where it is exact, infinite where a single sample, or an infinite one, says nothing of it."""
 
 
 class Estimator(abc.ABC):
@@ -77,6 +77,7 @@ def weighted_sum(maskings: Sequence[Masking], log_probs: Sequence[NDArray[np.flo
 
 
 def mean_of_independent(values: NDArray[np.float64]) -> Estimate:
-    """Mean of independent values of equal expectation, with the standard error of their spread."""
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    """Mean of independent values of equal expectation, with the standard error of their spread, if it is finite."""
+    spread = len(values) > 1 and np.isfinite(values).all()
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) if spread else math.inf
     return Estimate(float(values.mean()), error)
