@@ -2,8 +2,8 @@
 
     python -m tests.harness.stock_likelihoods run --model mdlm ...
 
-is the command line of this package with these documents. Where the environment names a file as `MDLM_TEST_BEGUN`,
-each request that is begun (and not found in a journal) adds a line to it.
+is the command line of this package with these documents; other data sets are read as always. Where the environment
+names a file as `MDLM_TEST_BEGUN`, each request that is begun (and not found in a journal) adds a line to it.
 """
 
 import os
@@ -89,8 +89,11 @@ def made(path: str, shuffled: int | None = None) -> datasets.DatasetDict:
     return datasets.DatasetDict(train=shots, dev=shots, validation=here, test=here)
 
 
-def load_dataset(path: str, name: str | None = None, **kwargs: Any) -> datasets.DatasetDict:
-    return made(path)
+_real = datasets.load_dataset
+
+
+def load_dataset(path: str, name: str | None = None, **kwargs: Any) -> Any:
+    return made(path) if path in FORMATS else _real(path, name, **kwargs)
 
 
 def _log_begun(path: str) -> None:
