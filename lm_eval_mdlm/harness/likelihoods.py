@@ -52,11 +52,16 @@ class ScoreReader:
         """
         _check_cache_knows_documents(self._likelihood, run)
         posed, num_cut, num_masks = [], 0, 0
+        # --use_cache keeps one answer for a pair that two tasks ask about, so it must do for both.
+        asked = {request.args for request in requests if run.wants_greedy(request)} if run.stored is not None else set()
         for indices in self._together(requests):
             # A request that pads a process is the very object of an earlier one, and shares its score.
             own = {id(requests[index]): requests[index] for index in indices}
             places = {key: place for place, key in enumerate(own)}
-            read = [self._pair(request, run) for request in own.values()]
+            read = [
+                self._pair(request, run, wants_greedy=run.wants_greedy(request) or request.args in asked)
+                for request in own.values()
+            ]
             num_masks += sum(held_mask for _, held_mask in read)
             question, cut = self._question([text for text, _ in read], list(own.values()), run)
             num_cut += cut
@@ -133,7 +138,7 @@ class ScoreReader:
         config = self._config
         return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)
 
-    def _pair(self, request: Any, run: Run) -> tuple[Text, bool]:
+    def _pair(self, request: Any, run: Run, *, wants_greedy: bool) -> tuple[Text, bool]:
         """The text of a pair, and whether either part held what the tokenizer takes for the mask."""
         context, continuation = request.args
         context_ids, text_ids, held_mask = self._encode_pair(context, continuation, rendered=run.has_rendered(context))
@@ -142,7 +147,7 @@ class ScoreReader:
                 f"{request.task_name}: the continuation {continuation!r:.60} has no tokens of its own after its "
                 f"context; give one that is not empty."
             )
-        return Text(context_ids=context_ids, text_ids=text_ids, wants_greedy=run.wants_greedy(request)), held_mask
+        return Text(context_ids=context_ids, text_ids=text_ids, wants_greedy=wants_greedy), held_mask
 
     def _encode_pair(self, context: str, continuation: str, *, rendered: bool) -> tuple[list[int], list[int], bool]:
         if context:
