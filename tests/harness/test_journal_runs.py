@@ -255,7 +255,7 @@ def check_kills(checkpoint: str, tasks: str, tmp_path: Path, processes: int, kil
     for task, lines in theirs["samples"].items():
         assert sorted(ours["samples"][task], key=lambda line: line["doc_id"]) == lines
     found = ours["config"]["mdlm"]["totals_of_rank_0"]
-    assert 0 < found["from_journal"] < found["requests"]
+    assert 0 < found["from_journal"] <= found["requests"]
 
 
 @pytest.mark.parametrize("processes", [1])
