@@ -92,7 +92,7 @@ def leave_out_options_of_mdlm(task_name: str, requests: Sequence[Any]) -> None:
     """
     own = {name for name in DecodingConfig.names() if name not in OPTIONS_OF_ANY_MODEL}
     lines: dict[tuple[str, Any], None] = {}  # in order, each once
-    for request in requests:
+    for request in (one for one in requests if one.request_type == "generate_until"):
         context, options, *more = request.arguments
         if left_out := sorted(own & set(options)):
             masks = sum(n for segment in options.get("template") or () for kind, n in segment.items() if kind != "text")

@@ -9,6 +9,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from ..backbones.backbone import Backbone
+from ..canvas.encoding import Encoded
 from ..engine.record import Scores
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
@@ -47,47 +48,67 @@ class ScoreReader:
         """One text per request; under `mc_se` the choices of a document are scored together.
 
         Raises:
-            UsageError: For a text that is empty or too long, or options that do not fit it.
+            UsageError: For a text that is empty or too long, or options that do not fit it or the run.
         """
-        groups: dict[Any, list[int]] = {}
-        for index, request in enumerate(requests):
-            alone = self._likelihood.mc_se is None
-            groups.setdefault(index if alone else (request.task_name, request.doc_id), []).append(index)
-        posed, num_cut = [], 0
-        for indices in groups.values():
-            texts = [self._pair(requests[index], run) for index in indices]
-            question = self._question(texts, [requests[index] for index in indices], run)
-            num_cut += sum(plan.row.truncated for plan in question.plan(self._backbone)[1])
-            posed.append(
-                Posed(question=question, indices=indices, replies=functools.partial(_replies_to_pairs, texts=texts))
+        _check_cache_knows_documents(self._likelihood, run)
+        posed, num_cut, num_masks = [], 0, 0
+        # --use_cache keeps one answer for a pair that two tasks ask about, so it must do for both.
+        asked = {request.args for request in requests if run.wants_greedy(request)} if run.stored is not None else set()
+        for indices in self._together(requests):
+            # A request that pads a process is the very object of an earlier one, and shares its score.
+            own = {id(requests[index]): requests[index] for index in indices}
+            places = {key: place for place, key in enumerate(own)}
+            read = [
+                self._pair(request, run, wants_greedy=run.wants_greedy(request) or request.args in asked)
+                for request in own.values()
+            ]
+            num_masks += sum(held_mask for _, held_mask in read)
+            question, cut = self._question([text for text, _ in read], list(own.values()), run)
+            num_cut += cut
+            replies = functools.partial(
+                _replies_to_pairs, texts=question.texts, places=[places[id(requests[index])] for index in indices]
             )
-        if num_cut:
-            longest = longest_canvas(self._backbone, self._config)
-            self._say(
-                f"{num_cut} of {len(requests)} contexts were cut from the left to fit max_length={longest} beside "
-                f"their text."
-            )
+            posed.append(Posed(question=question, indices=indices, replies=replies))
+        self._say_of_texts(len(requests), num_cut, num_masks)
         return posed
 
     def rolling(self, requests: Sequence[Any], run: Run) -> list[Posed]:
         """All windows of one text per request; an empty text has none, and the log-probability 0."""
-        posed = []
+        posed, num_masks = [], 0
         for index, request in enumerate(requests):
-            texts = [
-                Text(context_ids=context, text_ids=text)
-                for context, text in map(
-                    make_disjoint_window,
-                    get_rolling_token_windows(
-                        token_list=self._encode(request.args[0], None),
-                        prefix_token=self._prefix_token(),
-                        max_seq_len=longest_canvas(self._backbone, self._config) - 2,
-                        context_len=1,
-                    ),
-                )
-            ]
-            question = self._question(texts, [request], run)
+            encoded = self._encode(request.args[0], None)
+            num_masks += encoded.held_mask
+            windows = get_rolling_token_windows(
+                token_list=encoded.token_ids,
+                prefix_token=self._prefix_token(),
+                max_seq_len=longest_canvas(self._backbone, self._config) - 2,
+                context_len=1,
+            )
+            texts = [Text(context_ids=context, text_ids=text) for context, text in map(make_disjoint_window, windows)]
+            question, _ = self._question(texts, [request], run)
             posed.append(Posed(question=question, indices=[index], replies=_reply_to_windows))
+        self._say_of_texts(len(requests), 0, num_masks)
         return posed
+
+    def _together(self, requests: Sequence[Any]) -> list[list[int]]:
+        """Indices of requests whose texts are scored together."""
+        groups: dict[Any, list[int]] = {}
+        for index, request in enumerate(requests):
+            alone = self._likelihood.mc_se is None
+            groups.setdefault(index if alone else (request.task_name, request.doc_id), []).append(index)
+        return list(groups.values())
+
+    def _say_of_texts(self, num: int, num_cut: int, num_masks: int) -> None:
+        if num_cut:
+            longest = longest_canvas(self._backbone, self._config)
+            self._say(
+                f"{num_cut} of {num} contexts were cut from the left to fit max_length={longest} beside their text."
+            )
+        if num_masks:
+            self._say(
+                f"the text of the mask token stands in {num_masks} of {num} texts to be scored or their contexts, and "
+                f"was tokenised as ordinary text there."
+            )
 
     def effective(self, wants_greedy: bool, run: Run) -> Mapping[str, Any]:
         """Every option that has an effect, for the record."""
@@ -101,43 +122,47 @@ class ScoreReader:
             **{name: value for name, value in all_options.items() if name in of_sampler},
         }
 
-    def _question(self, texts: Sequence[Text], requests: Sequence[Any], run: Run) -> ScoreRequest:
+    def _question(self, texts: Sequence[Text], requests: Sequence[Any], run: Run) -> tuple[ScoreRequest, int]:
+        """Texts that are scored together, and how many of their contexts are cut."""
         question = ScoreRequest(texts=tuple(texts), config=self._with_seed(run), likelihood=self._likelihood)
+        effective = self.effective(any(text.wants_greedy for text in texts), run)
         for request in requests:
-            run.use(str(request.task_name), self.effective(any(text.wants_greedy for text in texts), run))
+            run.use(str(request.task_name), effective)
         try:
-            question.plan(self._backbone)
+            _, plans = question.plan(self._backbone)
         except UsageError as error:
             raise UsageError(f"{requests[0].task_name}: {error}") from None
-        return question
+        return question, sum(plan.row.truncated for plan in plans)
 
     def _with_seed(self, run: Run) -> DecodingConfig:
         config = self._config
         return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)
 
-    def _pair(self, request: Any, run: Run) -> Text:
+    def _pair(self, request: Any, run: Run, *, wants_greedy: bool) -> tuple[Text, bool]:
+        """The text of a pair, and whether either part held what the tokenizer takes for the mask."""
         context, continuation = request.args
-        context_ids, text_ids = self._encode_pair(context, continuation, rendered=run.has_rendered(context))
+        context_ids, text_ids, held_mask = self._encode_pair(context, continuation, rendered=run.has_rendered(context))
         if not text_ids:
             raise UsageError(
                 f"{request.task_name}: the continuation {continuation!r:.60} has no tokens of its own after its "
                 f"context; give one that is not empty."
             )
-        return Text(context_ids=context_ids, text_ids=text_ids, wants_greedy=run.wants_greedy(request))
+        return Text(context_ids=context_ids, text_ids=text_ids, wants_greedy=wants_greedy), held_mask
 
-    def _encode_pair(self, context: str, continuation: str, *, rendered: bool) -> tuple[list[int], list[int]]:
+    def _encode_pair(self, context: str, continuation: str, *, rendered: bool) -> tuple[list[int], list[int], bool]:
         if context:
             encoder = _Encoder(lambda text: self._encode(text, rendered))
             context_ids, text_ids = TemplateLM._encode_pair(encoder, context, continuation)
-            return context_ids or [self._prefix_token()], text_ids
-        text_ids, prefix = self._encode(continuation, None), self._prefix_token()
+            return context_ids or [self._prefix_token()], text_ids, encoder.held_mask
+        (text_ids, held_mask), prefix = self._encode(continuation, None), self._prefix_token()
         # As the harness does: a text that begins with that very token has its context already.
-        return (text_ids[:1], text_ids[1:]) if text_ids[:1] == [prefix] else ([prefix], text_ids)
+        context_ids, text_ids = (text_ids[:1], text_ids[1:]) if text_ids[:1] == [prefix] else ([prefix], text_ids)
+        return context_ids, text_ids, held_mask
 
-    def _encode(self, text: str, rendered: bool | None) -> list[int]:
+    def _encode(self, text: str, rendered: bool | None) -> Encoded:
         """Tokens of a text; without special tokens where `rendered` is None, as it has no beginning of its own."""
         add_bos = False if rendered is None else self._config.add_bos_token
-        return self._chat.encode(text, add_bos, rendered=bool(rendered)).token_ids
+        return self._chat.encode(text, add_bos, rendered=bool(rendered))
 
     def _prefix_token(self) -> int:
         """What an empty context is made of."""
@@ -153,15 +178,31 @@ class _Encoder:
 
     backend = "causal"
 
-    def __init__(self, encode: Callable[[str], list[int]]) -> None:
-        self.tok_encode = encode
+    def __init__(self, encode: Callable[[str], Encoded]) -> None:
+        self._encode = encode
+        self.held_mask = False
+
+    def tok_encode(self, text: str) -> list[int]:
+        """Tokens of a text."""
+        encoded = self._encode(text)
+        self.held_mask |= encoded.held_mask
+        return encoded.token_ids
 
 
-def _replies_to_pairs(scores: Scores, texts: Sequence[Text]) -> list[tuple[Any, Counts]]:
-    return [
+def _check_cache_knows_documents(likelihood: LikelihoodConfig, run: Run) -> None:
+    if likelihood.mc_se is not None and run.stored is not None:
+        raise UsageError(
+            f"mc_se={likelihood.mc_se:g} samples the choices of a document together, and --use_cache keeps each by its "
+            f"texts alone; leave one of them out, or keep results by --model_args journal=DIR."
+        )
+
+
+def _replies_to_pairs(scores: Scores, texts: Sequence[Text], places: Sequence[int]) -> list[tuple[Any, Counts]]:
+    replies = [
         ((score.log_prob, score.is_greedy), {**score.stats, GREEDY: int(text.wants_greedy)})
         for score, text in zip(scores.scores, texts, strict=True)
     ]
+    return [replies[place] for place in places]
 
 
 def _reply_to_windows(scores: Scores) -> list[tuple[Any, Counts]]:

@@ -24,6 +24,7 @@ from ..running.known import known_in
 from ..running.processes import ProcessGroup
 from ..running.question import Question
 from .chat import ChatTokenizer
+from .effects import without_effect
 from .evaluation import Started, run_under_way
 from .likelihoods import ScoreReader
 from .posed import Posed
@@ -40,12 +41,12 @@ HARNESS_DEFAULTS: dict[str, tuple[Any, ...]] = {
     "max_batch_size": (None,),
     "device": (None, "cuda:0"),
 }
-"""What the harness passes on where the user has not posed for anything."""
+"""What the harness passes on where the user has not asked for anything."""
 
 
 @register_model("mdlm")
 class MDLM(LM):  # type: ignore[misc]
-    """A mposed diffusion language model behind the harness's interface.
+    """A masked diffusion language model behind the harness's interface.
 
     Takes the options of `LoadingConfig` and `DecodingConfig` as `--model_args`; those of `DecodingConfig` also as
     `--gen_kwargs` or in a task's `generation_kwargs`, where they win. What belongs to one evaluation is in its `Run`.
@@ -71,6 +72,7 @@ class MDLM(LM):  # type: ignore[misc]
         self.tokenizer = self._chat.tokenizer
         self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)
         self._scores = ScoreReader(self.backbone, self._chat, self.config, self.likelihood, self._say_once)
+        self._given = tuple(given), tuple(likelihood)
         self._rendered: set[int] = set()
         self._said: set[str] = set()
         self._has_shared = False
@@ -116,7 +118,7 @@ class MDLM(LM):  # type: ignore[misc]
         return self._chat.source(chat_template)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as the model's own chat template writes it, or as the one that the run was posed to use."""
+        """The conversation as the model's own chat template writes it, or as the one that the run was asked to use."""
         run = self._run_under_way()
         source = None if run is None else run.chat_template_source
         text = self._chat.render(chat_history, add_generation_prompt, source=source, warn=self._say_once)
@@ -182,6 +184,8 @@ class MDLM(LM):  # type: ignore[misc]
         run = self._run_under_way()
         if run is None:  # called without an evaluation: a run of its own
             run = self._run = self._new_run(Started(stored=self.cache_hook.dbdict))
+        for line in without_effect(run, self._scores, *self._given):
+            self._say_once(line)
         mine: list[Posed] = []
 
         def checked() -> list[Question]:

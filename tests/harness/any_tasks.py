@@ -89,6 +89,13 @@ def share_of_equal_pairs(items: list[tuple[str, str]]) -> float:
     return sum(a == b for a, b in items) / len(items)
 
 
+def process_scores(doc: dict[str, Any], results: list[Any]) -> dict[str, Any]:
+    """A task's own scores of likelihoods, one of which is a count's too."""
+    values = [result[0] if isinstance(result, tuple) else result for result in results]
+    assert all(type(value) is float for value in values)
+    return {"best": float(max(values)), "nfe": len(values)}
+
+
 # Filters
 
 
@@ -150,6 +157,27 @@ class TwoRequests(OwnResults):
 
 def parts(steps: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return [(step["function"], {name: step[name] for name in step if name != "function"}) for step in steps]
+
+
+class OwnScores(OwnResults):
+    """Of likelihoods, with a score that has a count's name."""
+
+    def process_results(self, doc: Any, results: Any) -> dict[str, Any]:
+        return {**ConfigurableTask.process_results(self, doc, results), "truncated": len(results)}
+
+
+class AlsoText(OwnResults):
+    """Has a text written beside the likelihoods that its output type asks for."""
+
+    def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
+        own = super().construct_requests(doc, ctx, **kwargs)
+        own = own if isinstance(own, list) else [own]
+        text = Instance("generate_until", doc, (f"On {doc['question']}", {"until": ["."]}), len(own), own[0].metadata)
+        return [*own, text]
+
+    def process_results(self, doc: Any, results: Any) -> dict[str, Any]:
+        *own, text = results
+        return {**ConfigurableTask.process_results(self, doc, own), "length": len(first_text(text))}
 
 
 class Direct(Task):

@@ -1,24 +1,25 @@
-"""The oracle of "any task": lm_eval's own code over the same texts, from a model that knows nothing of this package.
+"""The oracle of "any task": lm_eval's own code over the same answers, from a model that knows nothing of this package.
 
 `Scripted` is `--model mdlm` without the network: requests are read, checked, cached and counted as always, and only
-`run_rows` gives way to a script. `Plain` is an `LM` that returns what the script says and does nothing else.
+`answer_all` gives way to a script. `Plain` is an `LM` that returns what the script says and does nothing else.
+Log-likelihoods are made up from their texts alone, as `score_of` says.
 """
 
 import math
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import pytest
 from lm_eval import evaluator
 from lm_eval.api.model import LM
 
-from lm_eval_mdlm.engine.record import Generation
+from lm_eval_mdlm.engine.record import Generation, Score, Scores
 from lm_eval_mdlm.harness.model import MDLM
 from lm_eval_mdlm.harness.reporting import HIGHER_IS_BETTER
 from lm_eval_mdlm.running.answering import Answered
@@ -28,6 +29,21 @@ Key = tuple[str, Any, int, int]
 """Task, document, index of the request among its document's, and number of the sample."""
 Script = Callable[[Any, Key], tuple[str, int]]
 """From a document and what names the response to a text and its NFE."""
+
+
+class MadeUp(NamedTuple):
+    """What is said of a pair, or of a long text."""
+
+    log_prob: float
+    is_greedy: bool
+    nfe: int
+    standard_error: float
+
+
+def score_of(texts: Sequence[str]) -> MadeUp:
+    """Differs between any two pairs, and is the same whenever one is asked about."""
+    draw = random.Random(repr(tuple(texts)))
+    return MadeUp(-draw.uniform(0.1, 40), draw.random() < 0.4, draw.randrange(1, 9), draw.choice([0.0, 0.5, 1.25]))
 
 
 def keyed(requests: list[Any]) -> list[Key]:
@@ -41,7 +57,7 @@ def keyed(requests: list[Any]) -> list[Key]:
 
 
 class Plain(LM):
-    """Returns the script's texts."""
+    """Returns the script's texts, and made-up scores."""
 
     def __init__(self, script: Script) -> None:
         super().__init__()
@@ -50,25 +66,26 @@ class Plain(LM):
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         return [self.script(r.doc, key)[0] for r, key in zip(requests, keyed(requests), strict=True)]
 
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> Any:
-        raise NotImplementedError
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        return [score_of(request.args)[:2] for request in requests]
 
-    loglikelihood_rolling = loglikelihood
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        return [score_of(request.args).log_prob for request in requests]
 
 
 class Scripted(MDLM):
-    """Decodes by a script; to be used inside `scripting`."""
+    """Decodes by a script, and makes scores up; to be used inside `scripting`."""
 
     script: Script
     num_decoded = 0
     asked: list[Any] = []  # noqa: RUF012  replaced as a whole
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+    def _answer(self, requests: list[Any], read: Any, *, show: bool) -> list[Any]:
         before, self.asked = self.asked, requests
         state = random.getstate()  # of which beartype draws in tests, to pick the items of a list that it checks
         _decoding.model = self
         try:
-            return super().generate_until(requests, disable_tqdm=True)
+            return super()._answer(requests, read, show=False)
         finally:
             self.asked = before
             random.setstate(state)
@@ -80,15 +97,18 @@ _decoding = threading.local()
 
 def _answer_all(backbone: Any, sections: Any, *, on_finish: Any, **rest: Any) -> Answered:
     model = _decoding.model
-    generations = []
+    records: list[Any] = []
     for index, (request, key) in enumerate(zip(model.asked, keyed(model.asked), strict=True)):
-        text, nfe = model.script(request.doc, key)
-        generations.append(Generation(token_ids=[], text=text, nfe=nfe, tokens=2 * nfe))
-        on_finish(index, generations[-1])
-    model.num_decoded += len(generations)
-    return Answered(
-        records=generations, known=[False] * len(generations), nfe_by_process=[sum(g.nfe for g in generations)]
-    )
+        if request.request_type == "generate_until":
+            text, nfe = model.script(request.doc, key)
+            records.append(Generation(token_ids=[], text=text, nfe=nfe, tokens=2 * nfe))
+        else:
+            said = score_of(request.args)._asdict()
+            said["is_greedy"] &= any(text.wants_greedy for text in sections[0][index].texts)
+            records.append(Scores((Score(**said),)))
+        on_finish(index, records[-1])
+    model.num_decoded += len(records)
+    return Answered(records=records, known=[False] * len(records), nfe_by_process=[sum(r.nfe for r in records)])
 
 
 @contextmanager
@@ -131,6 +151,23 @@ def without_counts(results: Any, plain: Any) -> dict[str, Any]:
     for table in TABLES[:3]:
         parts[table] = {task: rest(v, plain.get(table, {}).get(task, {})) for task, v in parts[table].items()}
     return {**parts, "samples": {task: lines(task) for task in parts["samples"]}}
+
+
+def without_greedy(results: Any) -> Any:
+    """Results whose samples do not tell whether choices are greedy: `mdlm` finds out only where a metric looks."""
+
+    def rest(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            is_score = len(value) == 2 and isinstance(value[1], (bool, str)) and str(value[1]) in ("True", "False")
+            return type(value)([value[0], None] if is_score else map(rest, value))
+        return value
+
+    names = ("resps", "filtered_resps")
+    lines = {
+        task: [{name: rest(value) if name in names else value for name, value in line.items()} for line in own]
+        for task, own in results["samples"].items()
+    }
+    return {**results, "samples": lines}
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:

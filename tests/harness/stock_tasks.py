@@ -1,8 +1,9 @@
-"""Every generate_until task that lm_eval brings, over made documents: `mdlm` must score as a plain model does.
+"""Every task of a kind that lm_eval brings, over made documents: `mdlm` must score as a plain model does.
 
-    python -m tests.harness.stock_tasks [--shard 0/4] [--seconds 600] [--report FILE]
+    python -m tests.harness.stock_tasks [--output_type multiple_choice] [--shard 0/4] [--seconds 600] [--report FILE]
 
-Both models return the same texts, so nothing is decoded. What cannot be made without its data is counted by reason.
+Both models return the same texts or likelihoods, so nothing is decoded. What cannot be made without its data is counted
+by reason.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 import lm_eval_mdlm.harness.model  # noqa: F401  watches evaluations
 from lm_eval_mdlm.errors import UsageError
-from tests.harness.plain import Plain, Scripted, differences, scores, scripting, without_counts
+from tests.harness.plain import Plain, Scripted, differences, scores, scripting, without_counts, without_greedy
 from tests.harness.stock_documents import STRATEGIES, Fields, fields_of, learn
 from tests.tiny import make_checkpoint
 
@@ -69,15 +71,17 @@ class HubMetric:
         return named.get(self.name, {self.name: value})
 
 
-def generating(manager: TaskManager) -> dict[str, Path]:
-    """Names and files of all tasks that generate."""
+OUTPUT_TYPES = ("generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling")
+
+
+def of_type(manager: TaskManager, output_type: str) -> dict[str, Path]:
+    """Names and files of all tasks that ask for this."""
     found = {}
     for name in manager.all_subtasks:
         path = manager.task_index[name].yaml_path
         if path is not None and path.is_relative_to(Path(lm_eval.tasks.__file__).parent):
             config = load_yaml(path, resolve_func=False)
-            kind = config.get("output_type", "generate_until")
-            if kind == "generate_until":
+            if config.get("output_type", "generate_until") == output_type:
                 found[name] = path
     return found
 
@@ -119,12 +123,12 @@ def _try(manager: TaskManager, config: dict[str, Any], fields: Fields, strategy:
     task.build_all_requests(limit=LIMIT)
     model = Plain(script_for({name: task}))
     for instance in task.instances:
-        texts = model.generate_until([instance] * instance.repeats) if instance.request_type == "generate_until" else []
-        instance.resps = list(texts)
+        instance.resps = list(getattr(model, instance.request_type)([instance] * instance.repeats))
     task.apply_filters()  # most of what can be wrong with a document shows while it is scored
     first = task.instances[0]
     for pipeline in first.filtered_resps:
-        task.process_results(first.doc, [first.filtered_resps[pipeline]])
+        own = [instance for instance in task.instances if instance.doc_id == first.doc_id]
+        task.process_results(first.doc, [instance.filtered_resps[pipeline] for instance in own])
     return task
 
 
@@ -170,7 +174,7 @@ def compare(model: Scripted, tasks: dict[str, Any]) -> dict[str, str]:
     model.script = script_for(tasks)
     expected, found = outcome(Plain(model.script), tasks), outcome(model, tasks)
     both = isinstance(expected, dict) and isinstance(found, dict)
-    if both and not list(differences(without_counts(found, expected), scores(expected))):
+    if both and not list(unlike(found, expected)):
         counted = {n: any(k.startswith("nfe,") for k in found["results"][n]) for n in tasks}
         return {n: SCORED if counted[n] else "DIFFERS: no counts" for n in tasks}
     if len(tasks) > 1:
@@ -181,7 +185,15 @@ def compare(model: Scripted, tasks: dict[str, Any]) -> dict[str, str]:
     if isinstance(expected, str) or isinstance(found, str):
         same = str(found) == str(expected)
         return {name: f"not made: {reason(str(expected))}" if same else f"DIFFERS: {expected!s:.300} | {found!s:.300}"}
-    return {name: f"DIFFERS: {list(differences(without_counts(found, expected), scores(expected)))!r:.600}"}
+    return {name: f"DIFFERS: {list(unlike(found, expected))!r:.600}"}
+
+
+def unlike(found: Any, expected: Any) -> Iterator[str]:
+    """Where results differ beside the counts, and beside greedy decoding, which is run only where a metric looks."""
+    ours, theirs = without_counts(found, expected), scores(expected)
+    if all(config.get("output_type") == "multiple_choice" for config in theirs["configs"].values()):
+        ours, theirs = without_greedy(ours), without_greedy(theirs)
+    return differences(ours, theirs)
 
 
 def reason(text: str) -> str:
@@ -196,6 +208,7 @@ def reason(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output_type", choices=OUTPUT_TYPES, default="generate_until")
     parser.add_argument("--shard", default="0/1", help="I/N: every N-th task, from the I-th on")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further batch after so long")
     parser.add_argument("--batch", type=int, default=40, help="tasks in one evaluation")
@@ -210,7 +223,7 @@ def main() -> None:
     hub_metrics.load = HubMetric
     began = time.monotonic()
     manager = TaskManager()
-    names = sorted(generating(manager))
+    names = sorted(of_type(manager, given.output_type))
     random.Random(0).shuffle(names)  # so that a part of them is like the whole
     shard, of = map(int, given.shard.split("/"))
     before = json.loads(given.report.read_text()) if given.report and given.report.exists() else {}
@@ -237,7 +250,7 @@ def main() -> None:
             )
             if given.report:
                 given.report.write_text(json.dumps(became, indent=1))
-    print(f"{len(became)} of {len(names)} generate_until tasks")
+    print(f"{len(became)} of {len(names)} {given.output_type} tasks")
     for what, count in Counter(became.values()).most_common():
         print(f"{count:6d}  {what}")
 

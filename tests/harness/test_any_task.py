@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
@@ -19,19 +18,8 @@ from lm_eval_mdlm.harness.model import MDLM
 from lm_eval_mdlm.running import answering
 from tests.harness.pairwise import Cell, pairs_of, pairwise
 from tests.harness.plain import Plain, Scripted, differences, keyed, scores, scripting, without_counts
+from tests.harness.yaml_files import Function, text_of
 
-
-class Function(str):
-    """Written as `!function` of `any_tasks`."""
-
-
-class Dumper(yaml.SafeDumper):
-    pass
-
-
-Dumper.add_representer(
-    Function, lambda dumper, name: dumper.represent_scalar("!function", f"tests.harness.any_tasks.{name}")
-)
 
 REGEX = {"function": "regex", "regex_pattern": "([A-Za-z0-9.]+)"}
 MAP = {"function": "map", "mapping_dict": {"red": 1, "two": "2", "a": "red pens"}, "default_value": "other"}
@@ -161,8 +149,7 @@ def manager(tmp_path_factory) -> TaskManager:
     folder = tmp_path_factory.mktemp("any")
     for number, cell in enumerate(CELLS):
         for name, content in files_of(number, cell).items():
-            text = yaml.dump(content, Dumper=Dumper).replace("class: lm_eval_mdlm.", "class: !function lm_eval_mdlm.")
-            Path(folder, f"{name}.yaml").write_text(text)
+            Path(folder, f"{name}.yaml").write_text(text_of(content))
     return TaskManager(include_path=str(folder), include_defaults=False)
 
 

@@ -165,7 +165,7 @@ def test_partly_cached_run_records_all_of_its_requests(model, run, tmp_path):
     run(model, use_cache=cache, limit=2)
     results = run(model, use_cache=cache, limit=5)
     assert record(results)["totals_of_rank_0"] | {"seconds": 0, "tokens": 0} == {
-        "requests": 5, "from_cache": 2, "nfe": 40, "tokens": 0, "seconds": 0,
+        "requests": 5, "from_cache": 2, "from_journal": 0, "nfe": 40, "tokens": 0, "seconds": 0,
     }  # fmt: skip
     assert record(results)["nfe_by_process"] == [24] and results["results"]["pens"]["nfe,strict"] == 8
 
@@ -304,18 +304,6 @@ def test_flag_that_gives_way_to_model_args_is_said(checkpoint, said, theirs, lin
 def test_stop_string_with_a_literal_backslash_is_said(model, run, said, stop):
     run(model, gen_kwargs={"until": [stop]})
     assert any("holds a backslash and a letter" in line and repr(stop) in line for line in said())
-
-
-def test_likelihood_task_is_refused_before_anything_is_decoded(model, run, tasks, tmp_path, monkeypatch):
-    task = yaml.safe_load(Path(tasks, "pens.yaml").read_text())
-    for kind in ("multiple_choice", "loglikelihood", "loglikelihood_rolling"):
-        more = {"task": kind, "output_type": kind, "doc_to_choice": ["1", "2"], "metric_list": [], "filter_list": None}
-        (tmp_path / f"{kind}.yaml").write_text(yaml.safe_dump({**task, **more}))
-    (tmp_path / "pens.yaml").write_text(yaml.safe_dump(task))
-    monkeypatch.setattr("lm_eval_mdlm.harness.model.answer_all", lambda *args, **kwargs: pytest.fail("decoding began"))
-    for kind in ("multiple_choice", "loglikelihood", "loglikelihood_rolling"):
-        with pytest.raises(UsageError, match=f"{kind} is of output_type {kind}, and mdlm cannot score"):
-            run(model, ("pens", kind), folder=tmp_path)
 
 
 def test_headline_stands_where_converters_look(model, run):

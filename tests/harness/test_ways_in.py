@@ -12,7 +12,6 @@ from lm_eval.api.model import LM, CachingLM
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from lm_eval_mdlm.errors import UsageError
 from tests.harness import any_tasks
 from tests.harness.plain import Plain, Scripted, differences, scores, scripting, without_counts
 
@@ -252,22 +251,6 @@ def test_two_threads_with_a_model_each_keep_their_counts_apart(checkpoint, manag
     for thread in threads:
         thread.join()
     assert {factor: results["results"]["pens"]["nfe,none"] for factor, results in found.items()} == {1: 5.0, 10: 50.0}
-
-
-class AlsoLikelihoods(any_tasks.OwnResults):
-    """As lm_eval's `squadv2`: its output type does not tell that it scores a continuation too."""
-
-    OUTPUT_TYPE = None
-
-    def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
-        first = super().construct_requests(doc, ctx, **kwargs)
-        return [first, Instance("loglikelihood", doc, (ctx, " unanswerable"), 0, first.metadata)]
-
-
-def test_likelihoods_beside_texts_are_refused_before_anything_is_decoded(model, manager):
-    with pytest.raises(UsageError, match="pens .*loglikelihood.* mdlm cannot score"):
-        simple_evaluate(model, tasks=[{**TASK, "class": AlsoLikelihoods}], task_manager=manager)
-    assert model.num_decoded == 0
 
 
 def test_metric_that_leaves_documents_out_keeps_its_weight_and_a_line_says_so(model, manager, caplog):
