@@ -45,13 +45,26 @@ def test_an_order_that_is_drawn_is_drawn_as_in_generation(way):
     assert not all(score.is_greedy for score in scores)
 
 
-def test_greedy_decoding_is_at_temperature_zero_to_the_end_and_as_long_as_the_text():
-    backbone = small()
-    backbone.end_token_ids = (0,)
-    (written,) = generate(backbone, [CONTEXT], gen_length=3)
-    options = {"temperature": 1.0, "top_k": 2, "min_p": 0.1, "stop_when_settled": True, "gen_length": 50}
-    (found,) = loglikelihood(backbone, [(CONTEXT, written.token_ids)], greedy=True, likelihood="l2r", **options)
-    assert (found.is_greedy, found.nfe) == (True, 6)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 3.0},
+        {"temperature": 1.0, "top_k": 3, "min_p": 0.01},
+        {"stop_when_settled": True},
+        {"gen_length": 50},
+    ],
+    ids=str,
+)
+def test_greedy_decoding_is_at_temperature_zero_to_the_end_and_as_long_as_the_text(options):
+    backbone = RandomBackbone(vocab_size=5, end_token_ids=(0, 1))
+    contexts = [[i, i % 3] for i in range(4)]
+    way = {"sampler": "fixed_k", "score": "left_to_right"}
+    written = generate(backbone, contexts, gen_length=6, **way)
+    assert any(token in (0, 1) for row in written for token in row.token_ids[:3])
+    pairs = [(context, row.token_ids) for context, row in zip(contexts, written, strict=True)]
+    for likelihood in ("l2r", "path"):
+        scores = loglikelihood(backbone, pairs, greedy=True, likelihood=likelihood, **way, **options)
+        assert [(s.is_greedy, s.nfe) for s in scores] == [(True, 12 if likelihood == "l2r" else 6)] * len(contexts)
 
 
 def test_greedy_decoding_is_run_only_if_asked():

@@ -131,6 +131,7 @@ def test_what_needs_no_draws_sees_only_what_is_left_of_a_context(likelihood):
     cut = loglikelihood(backbone, [(context, text)], likelihood=likelihood, max_length=7, greedy=True)[0]
     assert {canvas[:4] for canvas in backbone.canvases} == {(6, 7, 8, 9)}
     short = loglikelihood(network(), [(context[3:], text)], likelihood=likelihood, greedy=True)[0]
+    assert (cut.truncated, short.truncated) == (True, False)
     assert (cut.log_prob, cut.nfe, cut.is_greedy) == (short.log_prob, short.nfe, short.is_greedy)
 
 
