@@ -18,6 +18,10 @@ from .planning import longest_canvas, plan_row
 from .question import Question
 
 
+OF_EVERY_ESTIMATE = ("seed", "cfg_scale", "max_length")
+"""Decoding options on which a score depends where nothing is decoded."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Text:
     """A text to be scored."""
@@ -48,7 +52,10 @@ class ScoreRequest(Question):
 
     def content(self) -> Mapping[str, Any]:
         texts = [[list(t.context_ids), list(t.text_ids), t.wants_greedy] for t in self.texts]
-        return {"texts": texts, "options": self.config.effective(), **self.likelihood.effective()}
+        options = self.config.effective()
+        if not (self.likelihood.scorer(self.config).decodes or any(text.wants_greedy for text in self.texts)):
+            options = {name: options[name] for name in OF_EVERY_ESTIMATE}
+        return {"texts": texts, "options": options, **self.likelihood.effective()}
 
     def restored(self, plain: Mapping[str, Any]) -> Scores:
         return Scores.from_plain(plain)

@@ -263,3 +263,16 @@ def test_a_journal_gives_back_equal_scores_without_a_pass(way, tmp_path):
         backbone = network()
         loglikelihood(backbone, PAIRS[:1], **{"greedy": True, "journal": str(tmp_path), **way, **other})
         assert backbone.passes, other
+
+
+def test_the_key_of_an_estimate_holds_only_what_it_depends_on(tmp_path):
+    asked = {"journal": str(tmp_path), "likelihood": "l2r"}
+    first = loglikelihood(network(), PAIRS, k=1, **asked)
+    backbone = network()
+    assert (
+        loglikelihood(backbone, PAIRS, k=2, block_length=3, temperature=0.5, **asked) == first and not backbone.passes
+    )
+    for other in ({"greedy": True}, {"likelihood": "path"}, {"cfg_scale": 1.0}, {"max_length": 100}):
+        backbone = network()
+        loglikelihood(backbone, PAIRS, k=2, **{**asked, **other})
+        assert backbone.passes, other
