@@ -168,7 +168,6 @@ def test_cache_of_another_estimate_is_refused(run, tmp_path, change, difference)
         ([CHOICES], {"run_gen_kwargs": {"k": 4}, "gen_length": None, "block_length": None, "k": None}, ["k in --gen"]),
         ([CHOICES, TEXTS], {"run_gen_kwargs": {"k": 4}}, []),
     ],
-    ids=str,
 )
 def test_options_without_effect_on_any_request_are_said(run, said, tasks, options, lines):
     run(*tasks, run_limit=2, **options)
