@@ -226,11 +226,7 @@ def test_bad_options_for_a_task_are_refused_before_the_first_pass(run, monkeypat
         ({"mc_se": 0}, "mc_se must be above 0, got 0"),
         ({"likelyhood": "l2r"}, "unknown option 'likelyhood'. Did you mean 'likelihood'"),
     ],
-    ids=lambda value: (
-        "-".join(task["task"] for task in value)
-        if isinstance(value, list) and value and isinstance(value[0], dict)
-        else None
-    ),
+    ids=str,
 )
 def test_bad_options_are_refused_before_anything_is_loaded(checkpoint, monkeypatch, options, message):
     monkeypatch.setattr(
