@@ -81,6 +81,7 @@ def _records(path: Path, file: BinaryIO) -> Iterator[tuple[str, int, int]]:
     for number, line in enumerate(file, start=1):
         if not line.endswith(b"\n"):
             _check_torn(path, number, line)
+            return  # whatever else comes is the rest of it: another process is writing just now
         elif number == 1:
             _check_header(path, line)
         else:
