@@ -47,6 +47,12 @@ def line_of(key: str, value: Any) -> bytes:
     return _sealed(b'{"key":%s,"value":%s}' % (_compact(key), _compact(value)))
 
 
+def key_in(line: bytes) -> str:
+    """The key of a line that `records_of` has accepted."""
+    key: str = json.loads(line)["key"]
+    return key
+
+
 def value_in(line: bytes) -> Any:
     """The value of a line that `records_of` has accepted."""
     return json.loads(line)["value"]
