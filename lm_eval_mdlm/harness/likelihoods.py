@@ -75,13 +75,15 @@ class ScoreReader:
     def rolling(self, requests: Sequence[Any], run: Run) -> list[Posed]:
         """All windows of one text per request; an empty text has none, and the log-probability 0."""
         posed, num_masks = [], 0
+        # A context of one token stands before a window, and perhaps an end of text behind it.
+        room = longest_canvas(self._backbone, self._config) - 1 - self._likelihood.scorer(self._config).appends_end
         for index, request in enumerate(requests):
             encoded = self._encode(request.args[0], None)
             num_masks += encoded.held_mask
             windows = get_rolling_token_windows(
                 token_list=encoded.token_ids,
                 prefix_token=self._prefix_token(),
-                max_seq_len=longest_canvas(self._backbone, self._config) - 2,
+                max_seq_len=max(1, room),  # without any room, the text of the first window is refused
                 context_len=1,
             )
             texts = [Text(context_ids=context, text_ids=text) for context, text in map(make_disjoint_window, windows)]

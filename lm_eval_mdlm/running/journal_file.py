@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from .journal_lines import SUFFIX, header
+from .journal_lines import SUFFIX, header, key_in
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -72,6 +72,7 @@ class JournalFile:
         """Bring everything to the disk, as far as it has room."""
         with self._syncing:
             with self._lock:
+                self._take_back_if_removed()
                 self._write()
                 fd, end, written = self._fd, self._end, list(self._unsynced)
             if fd is None or end == self._synced_end:
@@ -135,7 +136,7 @@ class JournalFile:
     def _create(self) -> None:
         name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-rank{self._rank}-{secrets.token_hex(6)}{SUFFIX}"
         path = self._directory / name
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._path = path
 
     def _put(self, fd: int, line: bytes) -> int:
@@ -148,6 +149,19 @@ class JournalFile:
         self._end += len(line)
         self._torn = False
         return offset
+
+    def _take_back_if_removed(self) -> None:
+        """All lines of a file that somebody has removed wait again, for a new file."""
+        if self._fd is None or not _is_removed(self._fd):
+            return
+        with open(self._fd, "rb") as removed:
+            removed.seek(0)
+            _, *lines = removed.read(self._end).splitlines(keepends=True)
+        self._waiting = {**{key_in(line): line for line in lines}, **self._waiting}
+        self._unsynced = {}
+        self._fd, self._path = None, None
+        self._end = self._synced_end = 0
+        self._torn = False
 
     def _distrust_the_unsynced(self) -> None:
         # After a failed fsync the kernel may have dropped the pages: only what an earlier one confirmed is there.
@@ -185,6 +199,12 @@ def _keep_synced(file: "weakref.ref[JournalFile]", stop: threading.Event) -> Non
             return
         own.sync()
         del own
+
+
+def _is_removed(fd: int) -> bool:
+    with suppress(OSError):  # of a file that cannot be asked the next write or sync says more
+        return os.fstat(fd).st_nlink == 0
+    return False
 
 
 def _sync_folder(directory: Path) -> None:

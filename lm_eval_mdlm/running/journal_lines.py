@@ -47,6 +47,12 @@ def line_of(key: str, value: Any) -> bytes:
     return _sealed(b'{"key":%s,"value":%s}' % (_compact(key), _compact(value)))
 
 
+def key_in(line: bytes) -> str:
+    """The key of a line that `records_of` has accepted."""
+    key: str = json.loads(line)["key"]
+    return key
+
+
 def value_in(line: bytes) -> Any:
     """The value of a line that `records_of` has accepted."""
     return json.loads(line)["value"]
@@ -81,6 +87,7 @@ def _records(path: Path, file: BinaryIO) -> Iterator[tuple[str, int, int]]:
     for number, line in enumerate(file, start=1):
         if not line.endswith(b"\n"):
             _check_torn(path, number, line)
+            return  # whatever else comes is the rest of it: another process is writing just now
         elif number == 1:
             _check_header(path, line)
         else:

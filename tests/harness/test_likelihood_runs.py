@@ -106,13 +106,34 @@ def test_long_text_in_windows_is_the_sum_of_its_windows(checkpoint):
     tokens = model.tokenizer.encode(text, add_special_tokens=False)
     from lm_eval_mdlm.running.likelihood import loglikelihood
 
-    parts = [([model.tokenizer.bos_token_id], tokens[:38])]
-    parts += [([tokens[start - 1]], tokens[start : start + 38]) for start in range(38, len(tokens) - 38, 38)]
-    rest = len(tokens) % 38 or 38  # the last window has as much context as there is room for
-    parts += [(tokens[-39:-rest], tokens[-rest:])]
+    parts = [([model.tokenizer.bos_token_id], tokens[:39])]
+    parts += [([tokens[start - 1]], tokens[start : start + 39]) for start in range(39, len(tokens) - 39, 39)]
+    rest = len(tokens) % 39 or 39  # the last window has as much context as there is room for
+    parts += [(tokens[-40:-rest], tokens[-rest:])]
     by_hand = loglikelihood(model.backbone, parts, likelihood="l2r", max_length=40)
     assert sum(len(part) for _, part in parts) == len(tokens) > 100
     assert whole == pytest.approx(sum(score.log_prob for score in by_hand), abs=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["l2r", "elbo", "dream"])
+def test_windows_of_a_long_text_fill_the_longest_canvas_and_no_more(checkpoint, monkeypatch, likelihood):
+    model = MDLM(checkpoint, device="cpu", batch_size=4, likelihood=likelihood, max_length=40)
+    lengths, states = [], model.backbone.states
+
+    def noting(token_ids, own, wanted):
+        lengths.extend(own)
+        return states(token_ids, own, wanted)
+
+    monkeypatch.setattr(model.backbone, "states", noting)
+    text = "She sells 12 loaves in the morning. " * 4
+    model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0, ("t", 0, 1))])
+    assert set(lengths) == {40}
+
+
+def test_no_room_for_a_window_is_refused_in_one_line(checkpoint):
+    model = MDLM(checkpoint, device="cpu", max_length=1)
+    with pytest.raises(UsageError, match="t: a text of 1 tokens leaves no room for a context in max_length=1"):
+        model.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("two",), 0, ("t", 0, 1))])
 
 
 # --use_cache

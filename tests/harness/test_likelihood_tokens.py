@@ -120,9 +120,9 @@ def test_windows_of_long_texts_are_lm_evals_own(model):
     found = ours(model, requests, rolling=True)
     scored = [token for _, text in found for token in text]
     assert scored == [token for text in texts for token in model.tokenizer.encode(text, add_special_tokens=False)]
-    assert all(len(context) == 1 or len(text) < 510 for context, text in found) and len(found) > 2
+    assert all(len(context) == 1 or len(text) < 511 for context, text in found) and len(found) > 2
     if model.tokenizer.encode("a")[0] != model.tokenizer.bos_token_id:
-        theirs = Reading(model.tokenizer, 510)
+        theirs = Reading(model.tokenizer, 511)
         theirs.loglikelihood_rolling(requests[:2], disable_tqdm=True)
         assert found == theirs.noted
 

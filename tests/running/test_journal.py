@@ -1,5 +1,6 @@
 """A journal returns what was added, whatever ended the process, and never anything else."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.running import journal_lines
 from lm_eval_mdlm.running.journal import Journal
 
 
@@ -186,6 +188,25 @@ def test_several_writers_at_once_write_files_of_their_own(tmp_path):
     with Journal.open(tmp_path) as journal:
         assert len(journal) == 150 + 3 * 150
         assert all(journal.find(f"{i % 2 and rank}/{i}") == [i] * 50 for i in range(300) for rank in range(3))
+
+
+def test_a_record_that_another_process_is_just_writing_is_left_for_later_runs(tmp_path, monkeypatch):
+    content = written(tmp_path).read_bytes()
+    (file,) = tmp_path.iterdir()
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+
+        def lines(length=length):
+            with open(file, "rb") as reader:
+                yield from reader
+                with open(file, "ab") as writer:  # the other process goes on once the end has been met
+                    writer.write(content[length:])
+                yield from reader
+
+        monkeypatch.setattr(journal_lines, "open", lambda *_: contextlib.nullcontext(lines()), raising=False)
+        found = [key for key, _, _ in journal_lines.records_of(file)]
+        is_torn = length > 0 and content[length - 1] != ord("\n")
+        assert found == list(RECORDS)[: max(0, content[:length].count(b"\n") - 1) if is_torn else None]
 
 
 def test_forked_children_and_pickled_copies_write_files_of_their_own(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -65,6 +66,33 @@ class Disk:
             os.ftruncate(fd, size)
             raise OSError(errno.EIO, "Input/output error")
         self.synced = max(self.synced, os.fstat(fd).st_size)
+
+
+def test_a_folder_that_vanishes_in_the_midst_of_a_run_loses_nothing_once_it_is_back(tmp_path, caplog):
+    folder = tmp_path / "journal"
+    journal = Journal.open(folder)
+    journal.add("early", 1)
+    journal.flush()
+    shutil.rmtree(folder)
+    with caplog.at_level(logging.WARNING):
+        journal.flush()
+        journal.add("late", 2)
+        journal.flush()
+    assert [str(folder) in line and "kept in memory" in line for line in caplog.messages] == [True]
+    assert (journal.find("early"), journal.find("late")) == (1, 2)
+    folder.mkdir()
+    journal.add("last", 3)
+    journal.close()
+    assert everything(folder, ["early", "late", "last"]) == {"early": 1, "late": 2, "last": 3}
+
+
+def test_a_folder_that_stays_away_is_told_of_at_the_end(tmp_path, caplog):
+    journal = Journal.open(tmp_path / "journal")
+    journal.add("a", 1)
+    journal.flush()
+    shutil.rmtree(tmp_path / "journal")
+    journal.close()
+    assert "1 records of the journal are not on the disk" in caplog.text
 
 
 @pytest.mark.parametrize("full", [0, 1, 40, 70, 200, 1111])
