@@ -17,6 +17,7 @@ from lm_eval_mdlm.checkpoints.families.llada import BLOCK_PARTS
 from lm_eval_mdlm.commands.merge import main as merge
 from lm_eval_mdlm.running.known import identity_of
 from lm_eval_mdlm.training.networks import Source
+from tests.checkpoints.test_hub import COMMITS, store
 from tests.tiny import make_checkpoint
 
 
@@ -68,7 +69,7 @@ def edit(adapter: Path, **options) -> Path:
     return adapter
 
 
-def network(base: Path, **options):
+def network(base: Path | str, **options):
     """The network that `load_backbone` makes of a checkpoint."""
     made = []
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +78,7 @@ def network(base: Path, **options):
     return made[0]
 
 
-def weights(base: Path, **options) -> dict[str, torch.Tensor]:
+def weights(base: Path | str, **options) -> dict[str, torch.Tensor]:
     return dict(network(base, **options).named_parameters())
 
 
@@ -165,7 +166,7 @@ def test_results_of_another_adapter_or_of_none_are_told_apart(tmp_path):
     assert one.description["peft"] == str(folders[0]) and "adapter" not in plain.description
 
 
-def refusal(base: Path, adapter: Path | str) -> str:
+def refusal(base: Path | str, adapter: Path | str) -> str:
     with pytest.raises(UsageError) as caught:
         load_backbone(str(base), device="cpu", peft=str(adapter))
     assert "\n" not in str(caught.value)
@@ -279,3 +280,20 @@ def test_head_that_is_tied_is_not_adapted_alone(tmp_path):
     matrices["base_model.model.lm_head.lora_B.weight"] = torch.zeros(512, 3)
     save_file(matrices, adapter / "adapter_model.safetensors")
     assert "lm_head" in refusal(base, edit(adapter, target_modules=["q_proj", "lm_head"]))
+
+
+def test_adapters_and_bases_of_the_hub(tmp_path, base, adapter, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    expected = weights(base, peft=str(adapter))
+    edit(adapter, base_model_name_or_path="someone/base")
+    for name in ("someone/base", "someone/other"):
+        store(tmp_path / "hub", name, base, "main")
+    store(tmp_path / "hub", "someone/adapter", adapter, "main")
+    store(tmp_path / "hub", "someone/adapter", make_adapter(tmp_path / "old", base, seed=1), "old")
+    new = load_backbone("someone/base", device="cpu", peft="someone/adapter")
+    assert new.description["peft_commit_hash"] == COMMITS["main"]
+    assert all(torch.equal(w, expected[n]) for n, w in weights("someone/base", peft="someone/adapter").items())
+    old = load_backbone("someone/base", device="cpu", peft="someone/adapter@old")
+    assert old.description["peft_commit_hash"] == COMMITS["old"]
+    assert old.description["adapter"] != new.description["adapter"]
+    assert "was trained on someone/base, and pretrained=someone/other" in refusal("someone/other", "someone/adapter")
