@@ -46,34 +46,49 @@ class Checkpoint:
             return cls(pretrained=pretrained, folder=_without_adapter(path), on_hub=False)
         if path.is_file():
             raise UsageError(f"pretrained must be a folder or a hub id, got the file {pretrained!r}; give its folder.")
-        if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", pretrained):
+        if not is_hub_id(pretrained):
             raise UsageError(f"pretrained must be an existing folder or a hub id (owner/name), got {pretrained!r}.")
-        folder = _without_adapter(_fetch(pretrained, revision, SMALL_FILES))
+        folder = _without_adapter(fetch(pretrained, revision, SMALL_FILES, option="pretrained"))
         return cls(pretrained=pretrained, folder=folder, on_hub=True)
 
     def fetch_weights(self) -> None:
         """Download the weights of a hub repository, at the very commit that `open` saw; nothing if they are there."""
         if self.on_hub and not has_weights(self.folder):
-            _fetch(self.pretrained, self.commit_hash, WEIGHT_FILES)
+            fetch(self.pretrained, self.commit_hash, WEIGHT_FILES, option="pretrained")
 
     @property
     def commit_hash(self) -> str | None:
         """The commit, where the folder is one that the hub client made; None for any other folder."""
-        folder = self.folder.resolve()
-        return folder.name if folder.parent.name == "snapshots" else None
+        return commit_of(self.folder)
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a folder that the hub client made; None for any other folder."""
+    folder = folder.resolve()
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a hub repository may have this name."""
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
 
 
 def _without_adapter(folder: Path) -> Path:
     # transformers would load it on top of the weights unasked, if peft is installed.
     if (folder / "adapter_config.json").exists():
         raise UsageError(
-            f"{folder} must hold the weights of a whole network, got an adapter (adapter_config.json); merge it into "
-            f"its base checkpoint and load the result."
+            f"{folder} must hold the weights of a whole network, got an adapter (adapter_config.json); name the "
+            f"checkpoint that it was trained on, and the adapter as peft=FOLDER, or merge them by `lm-eval-mdlm merge`."
         )
     return folder
 
 
-def _fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+def fetch(repository: str, revision: str | None, files: tuple[str, ...], *, option: str) -> Path:
+    """The folder of a hub repository's files, which match patterns.
+
+    Raises:
+        UsageError: If the repository can be read neither on the hub nor in the local cache; names the `option`.
+    """
     try:
         try:
             return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
@@ -84,6 +99,6 @@ def _fetch(repository: str, revision: str | None, files: tuple[str, ...]) -> Pat
         at = f" at revision {revision!r}" if revision else ""
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"pretrained={repository!r} is no local folder, and the hub repository{at} could not be read or found in "
+            f"{option}={repository!r} is no local folder, and the hub repository{at} could not be read or found in "
             f"the local cache: {type(error).__name__}: {reason[:300]}"
         ) from None

@@ -1,6 +1,7 @@
 """A short name for a checkpoint's content, so that a record or a cache notices weights that were replaced."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .tokenizer import TOKENIZER_FILES
@@ -19,14 +20,25 @@ def fingerprint(folder: Path) -> str:
     edit of a few single weights could go unnoticed.
     """
     digest = hashlib.blake2b((folder / "config.json").read_bytes(), digest_size=16)
-    for path in weight_files(folder):
+    _take_samples(digest, weight_files(folder))
+    return digest.hexdigest()
+
+
+def fingerprint_of_files(paths: Sequence[Path]) -> str:
+    """32 hexadecimal digits from evenly spaced samples of some files, all of those that are small."""
+    digest = hashlib.blake2b(digest_size=16)
+    _take_samples(digest, paths)
+    return digest.hexdigest()
+
+
+def _take_samples(digest: "hashlib.blake2b", paths: Iterable[Path]) -> None:
+    for path in paths:
         size = path.stat().st_size
         digest.update(repr((path.name, size)).encode())
         with path.open("rb") as file:
             for i in range(SAMPLES):
                 file.seek(i * max(size - SAMPLE_BYTES, 0) // (SAMPLES - 1))
                 digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest()
 
 
 def tokenizer_fingerprint(folder: Path) -> str | None:

@@ -11,18 +11,20 @@ from ..backbones.attention import best_attention
 from ..backbones.invariance import stabilise
 from ..backbones.packed import PackedBackbone
 from ..errors import UsageError
+from .adapter import Adapter
 from .checkpoint import Checkpoint
 from .families.family import Architecture
 from .families.known import family_of
 from .fingerprint import fingerprint, tokenizer_fingerprint
 from .finite import refuse_not_finite
+from .low_rank import LowRankUpdate
 from .network import read_network
 from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
 from .raw_config import RawConfig
 from .tokenizer import load_tokenizer, special_tokens
-from .weights import check_weights, expected_weights
+from .weights import StoredWeight, check_weights, expected_weights
 
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ def load_backbone(
     device_map: str | Mapping[str, Any] | None = None,
     revision: str | None = None,
     mask_token_id: int | None = None,
+    peft: str | None = None,
     require_tokenizer: bool = False,
 ) -> PackedBackbone:
     """Load a masked diffusion LM from a folder or the hub, without running any code of the checkpoint.
@@ -50,6 +53,8 @@ def load_backbone(
             module names to devices, as in transformers.
         revision: Branch, tag or commit of a hub id.
         mask_token_id: Overrides the checkpoint's own mask token.
+        peft: A low-rank adapter that was trained on the checkpoint, added to its weights while they are loaded: a
+            folder, or a hub id as `owner/name` or `owner/name@revision`.
         require_tokenizer: Refuse a checkpoint without a tokenizer, before its weights are read.
 
     Raises:
@@ -57,6 +62,7 @@ def load_backbone(
     """
     placement = Placement.of(dtype=dtype, device=device, device_map=device_map)
     checkpoint = Checkpoint.open(str(checkpoint_dir()) if pretrained == DEMO else pretrained, revision)
+    adapter = None if peft is None else Adapter.open(peft)
     raw = RawConfig.read(checkpoint.folder)
     family = family_of(raw)
     architecture = family.architecture(raw)
@@ -73,9 +79,12 @@ def load_backbone(
     placement.refuse_gaps(expected_weights(architecture))
     checkpoint.fetch_weights()
     stored = check_weights(checkpoint.folder, architecture)
+    update = None if adapter is None else _update(adapter, checkpoint, stored, architecture)
     attention = best_attention(placement.device, placement.dtype)
     network = _load_network(checkpoint.folder, architecture, placement, attention)
     refuse_not_finite(network, stored)
+    if update is not None:
+        update.merge_into(network)
     backbone = PackedBackbone(
         network,
         family=family.name,
@@ -89,10 +98,18 @@ def load_backbone(
             "pretrained": pretrained,
             "device_map": None if device_map is None else str(device_map),
             **_describe(checkpoint, placement, network, attention),
+            **({} if adapter is None else adapter.description),
         },
     )
     _probe(backbone, pretrained)
     return backbone
+
+
+def _update(
+    adapter: Adapter, checkpoint: Checkpoint, stored: Mapping[str, StoredWeight], architecture: Architecture
+) -> LowRankUpdate:
+    adapter.refuse_another_base(checkpoint)
+    return LowRankUpdate(adapter, stored, architecture)
 
 
 def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attention: str) -> dict[str, Any]:

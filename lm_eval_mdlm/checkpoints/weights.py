@@ -141,7 +141,7 @@ def stored_weights(folder: Path) -> list[StoredWeight]:
             f"{folder}: every shard of the index must be there, got {len(absent)} missing ({absent[0]} first); fetch "
             f"the checkpoint again."
         )
-    return [weight for file in files for weight in _read_header(file)]
+    return [weight for file in files for weight in read_headers(file)]
 
 
 def has_weights(folder: Path) -> bool:
@@ -171,7 +171,8 @@ def weight_files(folder: Path) -> Sequence[Path]:
         ) from None
 
 
-def _read_header(file: Path) -> list[StoredWeight]:
+def read_headers(file: Path) -> list[StoredWeight]:
+    """Names and shapes of the tensors of one file; UsageError if it is cut short or damaged."""
     try:
         with safe_open(file, framework="pt") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118 not a mapping

@@ -31,7 +31,16 @@ class Filling(Kind):
             (row.wanted_answer if exited[i] else chosen[reading.at(i)]).nonzero()[0] for i, row in enumerate(jobs)
         ]
         tokens = _proposals(readout, jobs, reading, picked)
-        return [Change(row.wanted[picked[i]], tokens[i], answer_entropies[i], exited[i]) for i, row in enumerate(jobs)]
+        return [
+            Change(
+                row.wanted[picked[i]],
+                tokens[i],
+                answer_entropies[i],
+                exited[i],
+                log_probs=reading.log_prob[reading.at(i)] if row.plan.gold else None,
+            )
+            for i, row in enumerate(jobs)
+        ]
 
 
 def choose(rows: Sequence[Row], reading: Reading) -> NDArray[np.bool_]:

@@ -28,6 +28,8 @@ class Generation:
     answer_entropy: float | None = None
     """Sum of the entropies of the masked answer positions at the last pass, nats; None without an answer segment, and
     where its answer was given."""
+    gold_logprob: float | None = None
+    """Log-probability of the gold answer that decoding was asked to watch, nats; None where none was."""
     truncated: bool = False
     """Whether the prompt was cut to fit."""
     commit_steps: list[int | None] | None = None
@@ -47,7 +49,7 @@ class Generation:
         """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged.
 
         `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
-        `answer_entropy` is left out where there is no answer to decode.
+        `answer_entropy` is left out where there is no answer to decode, `gold_logprob` where there is none.
         """
         stats: dict[str, int | float] = {
             "nfe": self.nfe,
@@ -60,6 +62,8 @@ class Generation:
         }
         if self.answer_entropy is not None:
             stats["answer_entropy"] = self.answer_entropy
+        if self.gold_logprob is not None:
+            stats["gold_logprob"] = self.gold_logprob
         return stats
 
 

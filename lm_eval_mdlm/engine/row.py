@@ -34,6 +34,8 @@ class RowPlan:
     temperature: float = 0.0
     restriction: Restriction | None = None
     """Which tokens a sample may be; None for all."""
+    gold: tuple[int, ...] = ()
+    """Tokens whose log-probabilities are read at the first positions of the region's one answer; empty for none."""
     exit_threshold: float | None = None
     """Answer entropy, in nats, below which the row ends; None for no early exit."""
     stop_when_settled: bool = False
@@ -79,6 +81,8 @@ class Change:
     """Of the pass; None without an answer to decode."""
     exited: bool
     """Whether that ends the row."""
+    log_probs: NDArray[np.float32] | None = None
+    """Of the wanted positions' targets, nats; None where none were asked for."""
 
 
 class Row(Job):
@@ -101,6 +105,10 @@ class Row(Job):
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
+        self._gold_at = np.array(plan.region.answer_positions[: len(plan.gold)], dtype=np.int64)
+        self._targets = np.zeros(len(ids), dtype=np.int64)  # at positions that are not watched any token will do
+        self._targets[self._gold_at] = plan.gold
+        self._log_probs = np.full(len(ids), np.nan, dtype=np.float32)
         self._block = 0
         self._known_recomputed: NDArray[np.int64] | None = None
         self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
@@ -159,6 +167,7 @@ class Row(Job):
             canvases=self.canvases,
             wanted=self._offset + self.wanted,
             rule=self.plan.logit_rule,
+            targets=self._targets[self.wanted] if self.plan.gold else None,
             recomputed=None if self.plan.cache is None else self._recomputed(),
         )
 
@@ -204,6 +213,8 @@ class Row(Job):
 
     def advance(self, change: Change) -> None:
         """Write the tokens, which never change again, count the pass, and open the next block if this one is full."""
+        if change.log_probs is not None:
+            self._log_probs[self.wanted] = change.log_probs
         self.canvas[self._offset + change.positions] = change.tokens
         self._committed_in[change.positions] = self.steps + 1
         self._masked[change.positions] = False
@@ -241,6 +252,12 @@ class Row(Job):
         self.wanted_eligible = eligible[self.wanted]
         """Which of them are in the current block."""
 
+    @property
+    def gold_log_prob(self) -> float | None:
+        """Of the gold tokens, each in the last pass in which its position was a mask, nats; None if none was read."""
+        own = self._log_probs[self._gold_at]
+        return None if not len(own) or np.isnan(own).any() else math.fsum(own.tolist())
+
     def generation(self, record_steps: bool) -> Generation:
         """The record of a finished row."""
         returned = self.plan.text_rule.read(self.region_ids)
@@ -253,6 +270,7 @@ class Row(Job):
             early_exit=self.exit_step is not None,
             exit_step=self.exit_step,
             answer_entropy=self.answer_entropy,
+            gold_logprob=self.gold_log_prob,
             truncated=self.plan.truncated,
             commit_steps=[step or None for step in self._committed_in.tolist()] if record_steps else None,
         )

@@ -12,6 +12,8 @@ from lm_eval.utils import apply_template
 from ..canvas.template import FilledText, holds_jinja
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..options.values import flag
+from .gold import GOLD_ANSWER, gold_answer
 from .run import Run
 
 
@@ -67,6 +69,35 @@ def fill_in_documents(task: Any, gen_kwargs: Mapping[str, Any]) -> None:
         filled = [_filled(segment, instance.doc, task.config.task) for segment in template]
         options = {**options, "template": [segment for segment in filled if segment.get("text") != ""]}
         instance.arguments = (context, options, *more)
+
+
+def name_gold_answers(task: Any, run: Run) -> None:
+    """Put each document's gold answer beside the options of its request, where it is to be scored.
+
+    There it also tells apart equal prompts with different answers, in a cache and in the samples.
+
+    Args:
+        task: With its requests built.
+        run: Of a model, which may ask for the scores of all tasks.
+
+    Raises:
+        UsageError: If a gold answer cannot be rendered, or is to be the same for all documents.
+    """
+    if GOLD_ANSWER in run.started.gen_kwargs:
+        raise UsageError(
+            f"{GOLD_ANSWER} belongs to a document and cannot stand in --gen_kwargs; write it into the task's metadata."
+        )
+    for instance in task.instances:
+        if instance.request_type == "generate_until":
+            context, options, *more = instance.arguments
+            asked = options.get("gold_score", run.gold_score)
+            if asked is not None and flag("gold_score", asked):
+                instance.arguments = (context, {GOLD_ANSWER: gold_answer(task, instance.doc), **options}, *more)
+
+
+def asks_for_gold_score(request: Any) -> bool:
+    """Whether `name_gold_answers` has been at a request."""
+    return request.request_type == "generate_until" and GOLD_ANSWER in request.args[1]
 
 
 def _depends_on_document(segment: Any) -> bool:

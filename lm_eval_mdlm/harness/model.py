@@ -151,6 +151,7 @@ class MDLM(LM):  # type: ignore[misc]
             started=started,
             seed=torch.initial_seed(),
             world_size=self._world_size,
+            gold_score=self.config.gold_score,
             task_stats=self.loading.task_stats,
             chat_template_source=self._chat.source(started.chat_template),
             rendered=frozenset(self._rendered),

@@ -41,6 +41,7 @@ def headline(backbone: Backbone, loading: LoadingConfig) -> dict[str, Any]:
         "model_dtype": str(backbone.dtype),
         "model_revision": loading.revision or "main",
         "model_sha": backbone.description.get("commit_hash") or "",
+        **({} if loading.peft is None else {"peft_sha": backbone.description.get("peft_commit_hash") or ""}),
     }
 
 

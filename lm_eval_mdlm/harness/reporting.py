@@ -18,6 +18,7 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "early_exit": None,
     "exit_step": None,
     "answer_entropy": False,
+    "gold_logprob": True,
     "truncated": False,
     "likelihood_se": False,
 }

@@ -14,8 +14,10 @@ from ..options.foreign_names import LENGTH_NAMES
 from ..options.loading import LoadingConfig
 from ..options.values import flag
 from ..running.generation import RowRequest
+from ..running.gold import gold_of
 from ..running.planning import template_holds_mask
 from .chat import ChatTokenizer
+from .gold import GOLD_ANSWER
 from .posed import Posed
 from .run import Run
 from .stored import Counts
@@ -35,6 +37,8 @@ class Asked:
     """The harness's name for the length of a free region, and its value."""
     passed_over: str | None
     """A line about a length that gave way to another one."""
+    gold: str | None
+    """The document's gold answer, where it is to be scored."""
 
 
 def asked_for(generation_kwargs: Mapping[str, Any], gen_kwargs: Mapping[str, Any]) -> Asked:
@@ -48,6 +52,7 @@ def asked_for(generation_kwargs: Mapping[str, Any], gen_kwargs: Mapping[str, Any
         UsageError: For an option of autoregressive decoding at a value that masked diffusion cannot honour.
     """
     options = dict(generation_kwargs)
+    gold = options.pop(GOLD_ANSWER, None)
     for name, neutral in WITHOUT_EFFECT.items():
         value = options.pop(name, None)
         if value not in neutral:
@@ -72,6 +77,7 @@ def asked_for(generation_kwargs: Mapping[str, Any], gen_kwargs: Mapping[str, Any
         passed_over=f"{name}={value!r} is the length asked for, and {', '.join(rivals)} gives way to it."
         if rivals
         else None,
+        gold=gold,
     )
 
 
@@ -107,12 +113,15 @@ class RequestReader:
         """
         posed = []
         held_mask = truncated = 0
+        unscored: Counter[str] = Counter()
         seen: Counter[int] = Counter()  # a request that is to be sampled several times comes as the same object
         for index, request in enumerate(requests):
             repeat = seen[id(request)] % (request.repeats or 1)  # padding of a process repeats the samples it has
             seen[id(request)] += 1
             try:
                 row, holds_mask = self._row(request, repeat, run)
+                row, reason = self._watching(row, asked_for(request.args[1], run.started.gen_kwargs).gold)
+                unscored.update([reason] if reason else [])
                 truncated += row.plan(self._backbone).truncated
             except UsageError as error:
                 raise UsageError(f"{request.task_name}: {error}") from None
@@ -129,7 +138,18 @@ class RequestReader:
                 f"{truncated} of {len(posed)} prompts were cut from the left to fit max_length={longest} beside their "
                 f"region."
             )
+        for reason, number in unscored.items():
+            self._say(f"gold_score: {number} of {len(posed)} requests have {reason}, and no gold_logprob.")
         return posed
+
+    def _watching(self, row: RowRequest, answer: str | None) -> tuple[RowRequest, str | None]:
+        """A row with the gold tokens that it is asked to score, or why there are none."""
+        if not row.config.gold_score:
+            if answer is not None and not self._config.gold_score:
+                raise UsageError(f"{GOLD_ANSWER}={answer!r:.40} is read with gold_score=True alone; add it.")
+            return row, None
+        gold = gold_of(self._backbone, row.config, answer)
+        return dataclasses.replace(row, gold=gold.token_ids), gold.unscored
 
     def _row(self, request: Any, repeat: int, run: Run) -> tuple[RowRequest, bool]:
         """One row, and whether its text held the mask's."""
@@ -172,6 +192,12 @@ class RequestReader:
                 f"segment in a template; the others exit by it."
             )
             config = dataclasses.replace(config, exit_threshold=None)
+        if config.gold_score and "gold_score" not in options and not config.has_one_answer:
+            self._say(
+                "gold_score=True in --model_args has no effect on tasks without a template with exactly one answer "
+                "segment."
+            )
+            config = dataclasses.replace(config, gold_score=False)
         self._check_sampling(generation_kwargs, config)
         self._check_stop_strings(config)
         return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)

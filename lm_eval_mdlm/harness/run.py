@@ -24,6 +24,7 @@ class Run:
         chat_template_source: Of the template that writes all contexts; None if none does.
         rendered: Hashes of texts that a chat template wrote before the run.
         effective_of: From a request to its options for the record.
+        gold_score: Whether gold answers are scored where a request does not say.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Run:
         chat_template_source: str | None,
         rendered: Collection[int],
         effective_of: Callable[[Any, "Run"], Mapping[str, Any]],
+        gold_score: bool = False,
     ) -> None:
-        self.started, self.seed, self.task_stats = started, seed, task_stats
+        self.started, self.seed, self.gold_score, self.task_stats = started, seed, gold_score, task_stats
         self.stored = None if started.stored is None else StoredResults(started.stored)
         self.chat_template_source = chat_template_source
         self.nfe_by_process = [0] * world_size

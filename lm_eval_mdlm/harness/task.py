@@ -5,6 +5,7 @@ way, each of its tasks has its class replaced by one that asks the run's table b
 """
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,13 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask, Task
 
 from ..errors import UsageError
-from .documents import digest_of_prompts, fill_in_documents, leave_out_options_of_mdlm
+from .documents import (
+    asks_for_gold_score,
+    digest_of_prompts,
+    fill_in_documents,
+    leave_out_options_of_mdlm,
+    name_gold_answers,
+)
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
 from .reporting import HIGHER_IS_BETTER, Reporting, of_document
 from .run import Run
@@ -43,6 +50,7 @@ class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of 
             kwargs["tokenizer_name"] = f"{kwargs.get('tokenizer_name', '')}-{digest_of_prompts(self, run, kwargs)}"
         super().build_all_requests(**kwargs)  # type: ignore[misc]
         fill_in_documents(self, run.started.gen_kwargs)
+        name_gold_answers(self, run)
 
     def apply_filters(self: Any) -> Any:
         """Also: answers to padding requests are dropped, and stored texts get their counts."""
@@ -140,7 +148,20 @@ def _counts_by_doc(task: Any, run: Run) -> dict[int, Counts]:
         if counts := run.counts_of(instance):
             kind = texts if instance.request_type == "generate_until" else scores
             kind.setdefault(instance.doc_id, []).extend(counts)
-    return {doc_id: of_document(texts.get(doc_id, []), scores.get(doc_id, [])) for doc_id in {**texts, **scores}}
+    by_doc = {doc_id: of_document(texts.get(doc_id, []), scores.get(doc_id, [])) for doc_id in {**texts, **scores}}
+    if len(run.nfe_by_process) > 1 and any(asks_for_gold_score(instance) for instance in task.instances):
+        _show_that_none_has_a_gold_score(by_doc)
+    return by_doc
+
+
+def _show_that_none_has_a_gold_score(by_doc: Mapping[int, Counts]) -> None:
+    """By NaN, which then stands in the table, if that is so in this one of several processes.
+
+    lm_eval takes it for granted that every process has every metric, and would end the run without results.
+    """
+    if not any("gold_logprob" in counts for counts in by_doc.values()):
+        for counts in by_doc.values():
+            counts["gold_logprob"] = math.nan
 
 
 def _answered(instances: Sequence[Any]) -> list[tuple[Any, list[Any]]]:

@@ -51,6 +51,9 @@ class DecodingConfig:
     cache: str = "none"
     """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
     stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
+    gold_score: bool = False
+    """Also report the log-probability that the row's own passes gave to the gold answer; changes nothing else. Needs a
+    template with exactly one answer segment, and an evaluation, whose documents have gold answers."""
     stop_when_settled: bool = False
     """Also end a row once its text can no longer change; never changes the text, only its NFE."""
     temperature: float = 0.0
@@ -131,12 +134,22 @@ class DecodingConfig:
         """Whether there is an answer to watch."""
         return self.template is not None and self.template.has_answer
 
+    @property
+    def has_one_answer(self) -> bool:
+        """Whether there is an answer that a gold one can stand beside."""
+        return self.template is not None and sum(s.kind == "answer" for s in self.template.segments) == 1
+
     def resolved_template(self) -> Template | None:
         """The template at the size that `gen_length` asks for.
 
         Raises:
-            UsageError: If it cannot be resized, or `exit_threshold` is set without an answer to watch.
+            UsageError: If it cannot be resized, or `exit_threshold` or `gold_score` are set without an answer to watch.
         """
+        if self.gold_score and not self.has_one_answer:
+            raise UsageError(
+                "gold_score=True needs a template with exactly one answer segment; set template, use a task that has "
+                "one, or leave gold_score out."
+            )
         if self.exit_threshold is not None and not self.has_answer:
             raise UsageError(
                 f"exit_threshold={self.exit_threshold:g} needs a template with an answer segment, and there is none; "
@@ -208,6 +221,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "template": _template,
     "exit_threshold": values.number,
     "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
+    "gold_score": values.flag,
     "stop_when_settled": values.flag,
     "temperature": _finite,
     "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,

@@ -16,6 +16,7 @@ _BLOCK = "block_length=..."
 _LENGTH = "gen_length=..."
 _GUIDANCE = "cfg_scale=w, where w = 0 is no guidance"
 _PRETRAINED = "pretrained=..."
+_ADAPTER = "peft=..., beside the pretrained=... that it was trained on"
 _CACHE = "cache=prefix or cache=dual (--use_cache is lm_eval's cache of finished texts)"
 _SETTLED = "stop_when_settled=True"
 _END_IDS = "suppress_tokens with the end-of-text token's id or name"
@@ -126,8 +127,11 @@ INSTEAD: Mapping[str, str] = {
     "gpu_memory_utilization": "batch_size=auto, which sizes passes by free memory",
     "show_speed": "nothing: NFE and tokens stand in every result",
     "save_dir": "--use_cache FILE, with which an interrupted run goes on",
-    "peft": "pretrained=... with the adapter merged into its base",
-    "lora_path": "pretrained=... with the adapter merged into its base",
+    "lora_path": _ADAPTER,
+    "lora": _ADAPTER,
+    "adapter": _ADAPTER,
+    "adapter_path": _ADAPTER,
+    "peft_path": _ADAPTER,
     # likelihoods
     "mc_batch_size": "mc_batch=... (of likelihood=llada or dream)",
     "nll_type": "likelihood=llada or dream for mc, likelihood=l2r for ar_ftb, likelihood=r2l for ar_btf",

@@ -26,6 +26,9 @@ class LoadingConfig:
     """A directory, a hub id, or `demo` for the packaged checkpoint."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
+    peft: str | None = None
+    """A low-rank adapter that was trained on `pretrained`, merged into it in memory: a folder, or a hub id as
+    owner/name or owner/name@revision."""
     dtype: str = "auto"
     """bfloat16, float16, float32; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     device: str | None = None
@@ -63,7 +66,7 @@ class LoadingConfig:
             # The harness asks for cuda:0 by default, so this is no mistake of the user.
             logger.warning("device=%s was asked for and there is no GPU: running on the CPU.", device)
             device = "cpu"
-        names = ("pretrained", "revision", "dtype", "device_map", "mask_token_id")
+        names = ("pretrained", "revision", "peft", "dtype", "device_map", "mask_token_id")
         own = {name: getattr(self, name) for name in names}
         return {**own, "device": None if self.device_map else device, "require_tokenizer": True}
 
@@ -148,6 +151,7 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "pretrained": _text,
     "revision": _text,  # a numeric one arrives as a number
+    "peft": _text,
     "dtype": _dtype,
     "device": _text,
     "device_map": lambda name, value: value,

@@ -36,12 +36,14 @@ class RowRequest(Question):
     """Tells apart several samples of the same request."""
     answer: Answer | None = None
     """Fills the template's one answer segment from the first pass on; None to decode it."""
+    gold: Sequence[int] = ()
+    """Tokens from `gold_of`, whose log-probability becomes `Generation.gold_logprob`; none for no such score."""
     record_steps: bool = False
     """Fill `Generation.commit_steps`."""
 
     def plan(self, backbone: Backbone) -> RowPlan:
         """The same plan in every process; UsageError if the options do not fit the backbone."""
-        return plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer)
+        return plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer, self.gold)
 
     def work(self, backbone: Backbone) -> Work[Generation]:
         row = yield from decoding(self.plan(backbone))
@@ -51,6 +53,8 @@ class RowRequest(Question):
         own = {"prompt_ids": list(self.prompt_ids), "repeat": self.repeat, "record_steps": self.record_steps}
         if self.answer is not None:
             own["answer"] = self.answer if isinstance(self.answer, str) else list(self.answer)
+        if self.gold:
+            own["gold"] = list(self.gold)
         return {**own, "options": self.config.effective()}
 
     def restored(self, plain: Mapping[str, Any]) -> Generation:
@@ -125,6 +129,8 @@ def _requests(
     prompts: Sequence[Any], answers: Sequence[Any] | None, config: DecodingConfig, record_steps: bool
 ) -> list[RowRequest]:
     """One for each prompt."""
+    if config.gold_score:
+        raise UsageError("gold_score is for evaluations, whose documents have gold answers; leave it out here.")
     if not len(prompts):
         raise UsageError("prompts must hold at least one prompt, got none.")
     if answers is None:

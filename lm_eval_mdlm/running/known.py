@@ -15,7 +15,7 @@ from .processes import ProcessGroup
 from .question import Question, Record
 
 
-DECISIVE = ("family", "fingerprint", "tokenizer", "dtype")
+DECISIVE, WHERE_PRESENT = ("family", "fingerprint", "tokenizer", "dtype"), ("adapter",)
 """Entries of a backbone's description that decide results; where the checkpoint lies, say, does not."""
 
 
@@ -74,6 +74,7 @@ def identity_of(backbone: Backbone) -> dict[str, Any]:
     """Everything that a result depends on beside the request, as plain values."""
     return {
         **{name: backbone.description.get(name) for name in DECISIVE},
+        **{name: backbone.description[name] for name in WHERE_PRESENT if name in backbone.description},
         "device": backbone.device.type,
         "mask_token_id": backbone.mask_token_id,
         "end_token_ids": list(backbone.end_token_ids),

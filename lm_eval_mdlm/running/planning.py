@@ -30,6 +30,7 @@ def plan_row(
     config: DecodingConfig,
     repeat: int = 0,
     answer: Answer | None = None,
+    gold: Sequence[int] = (),
 ) -> RowPlan:
     """The plan of one request.
 
@@ -39,6 +40,7 @@ def plan_row(
         config: The request's options.
         repeat: Tells apart several samples of the same request.
         answer: Fills the template's one answer segment from the first pass on; None to decode it.
+        gold: Tokens whose log-probabilities are read at the first positions of the template's one answer segment.
 
     Raises:
         UsageError: If the options do not fit this backbone or each other, or an answer does not fit its segment.
@@ -67,6 +69,7 @@ def plan_row(
         policy=policy,
         block_length=config.block_length,
         logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
+        gold=tuple(gold),
         key=RowKey.of(config.seed or 0, prompt_ids, region.token_ids, repeat),
         mask_token_id=backbone.mask_token_id,
         temperature=config.temperature,
@@ -144,6 +147,8 @@ def _given(backbone: Backbone, config: DecodingConfig, template: Template | None
             f"exit_threshold={config.exit_threshold:g} has no answer to watch in a row whose answer is given; leave it "
             f"out."
         )
+    if config.gold_score:
+        raise UsageError("gold_score has no answer to score in a row whose answer is given; leave it out.")
     return template.padded_answer(answer_ids(backbone, answer), next(iter(backbone.end_token_ids), None))
 
 
@@ -175,6 +180,11 @@ def text_holds_mask(backbone: Backbone, text: str) -> bool:
         return False
     encoder = text_encoder(backbone.tokenizer, backbone.mask_token_id)
     return encoder.encode(text, add_special_tokens=False).held_mask
+
+
+def forbidden_ids(backbone: Backbone, config: DecodingConfig) -> frozenset[int]:
+    """Tokens that are never proposed: the mask token and suppressed ones."""
+    return frozenset((backbone.mask_token_id, *_suppressed(backbone, config)))
 
 
 def _suppressed(backbone: Backbone, config: DecodingConfig) -> list[int]:

@@ -93,6 +93,7 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
         max_length=longest,
         template=None,
         exit_threshold=None,
+        gold_score=False,
         stop_when_settled=False,
         temperature=0.0,
         top_k=None,

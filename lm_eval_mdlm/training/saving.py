@@ -13,6 +13,7 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..checkpoints.adapter import record_base
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.families.llada import BLOCK_PARTS
 from .networks import TrainableNetwork
@@ -53,6 +54,7 @@ def save_adapter(trained: TrainableNetwork, out: Path) -> None:
         adapters.base_model_name_or_path = trained.source.checkpoint.pretrained
     # The embeddings are not trained; to find that out by itself peft would ask the hub.
     trained.network.save_pretrained(out / ADAPTER, save_embedding_layers=False)
+    record_base(out / ADAPTER, trained.source.checkpoint)
 
 
 def save_checkpoint(trained: TrainableNetwork, out: Path, *, dtype: torch.dtype, writes: bool = True) -> None:

@@ -1,6 +1,7 @@
 """Adapters: what they add to the disk, and how they come back."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -44,6 +45,17 @@ def test_adapter_beside_its_base_is_the_network_that_was_trained(tmp_path, data,
         merged, beside = merged[1:], beside[:-1]
     torch.testing.assert_close(beside, merged, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(merged, load_backbone(str(start), device="cpu").logits([CANVAS])[0][-len(merged) :])
+
+
+def test_adapter_of_a_run_is_evaluated_without_merging_and_of_no_other_base(tmp_path, data, family):
+    start, other = (make_checkpoint(tmp_path / name, family, seed=seed) for name, seed in (("start", 0), ("other", 1)))
+    train(options(data, tmp_path / "out", start, lora_rank=2))
+    moved = shutil.move(tmp_path / "out" / "adapter", tmp_path / "adapter")
+    shutil.move(start, tmp_path / "moved")
+    beside = load_backbone(str(tmp_path / "moved"), device="cpu", peft=str(moved)).logits([CANVAS])[0]
+    assert torch.equal(beside, load_backbone(str(tmp_path / "out"), device="cpu").logits([CANVAS])[0])
+    with pytest.raises(UsageError, match="is another checkpoint"):
+        load_backbone(str(other), device="cpu", peft=str(moved))
 
 
 def test_merge_command_gives_what_the_run_would_have_saved(tmp_path, data, capsys):
