@@ -1,5 +1,6 @@
 """An evaluation's prompts without the evaluation, for questions that the harness does not ask."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,4 +47,13 @@ def prompts_of(model: MDLM, task: Any, doc_ids: Sequence[int], prompting: Prompt
         by_doc = {instance.doc_id: instance for instance in task.instances}
         requests = [by_doc[doc_id] for doc_id in doc_ids]
         rows = model.rows(requests, run)
+    if source:
+        rows = [_as_it_stands(row) for row in rows]
     return [(request.args[0], row) for request, row in zip(requests, rows, strict=True)]
+
+
+def _as_it_stands(row: RowRequest) -> RowRequest:
+    """With the option that says of a rendered prompt what was done, for whoever has only the text and the options."""
+    if row.config.add_bos_token is not None:
+        return row
+    return dataclasses.replace(row, config=dataclasses.replace(row.config, add_bos_token=False))

@@ -111,7 +111,13 @@ def test_prompts_are_those_of_an_evaluation_token_for_token(tasks, checkpoint, t
     contexts = {s["doc_id"]: s["arguments"][0][0] for s in results["samples"]["pens_on_train"]}
     posterior(tasks, checkpoint, tmp_path / "all.jsonl", **options)
     assert {line["doc_id"]: line["prompt"] for line in lines_of(tmp_path / "all.jsonl")} == contexts
-    assert posed[0] == posed[1] and len(posed[0]) == NUM_DOCUMENTS
+    assert len(posed[0]) == NUM_DOCUMENTS
+    assert [ids for ids, _ in posed[0]] == [ids for ids, _ in posed[1]]
+    as_text = {"add_bos_token": False} if chat else {}  # of a chat's text nothing is left for the tokenizer to add
+    assert [config.effective() | as_text for _, config in posed[0]] == [config.effective() for _, config in posed[1]]
+    encode = load_backbone(str(checkpoint), device="cpu").tokenizer.encode
+    for line, (ids, _) in zip(lines_of(tmp_path / "all.jsonl"), posed[1], strict=True):
+        assert tuple(encode(line["prompt"], add_special_tokens=False)) == ids
     # Shots that are drawn at random stay those of the evaluation where only some documents are wanted.
     samples = tmp_path / "samples.jsonl"
     rows = [{"doc_id": i, "acc": float(i not in (3, 11))} for i in range(NUM_DOCUMENTS)]
