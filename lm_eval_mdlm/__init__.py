@@ -10,9 +10,11 @@ TYPE_CHECKING = False  # type checkers take it for typing's, whose import would 
 if TYPE_CHECKING:
     from .checkpoints.load import load_backbone
     from .engine.record import Generation, Score
+    from .engine.trace_scoring import TraceScore
     from .errors import UsageError
     from .running.generation import generate
     from .running.likelihood import loglikelihood
+    from .running.traces import score_traces
 
     TASKS_DIR: str
     CONFIGS_DIR: str
@@ -23,21 +25,25 @@ __all__ = [
     "TASKS_DIR",
     "Generation",
     "Score",
+    "TraceScore",
     "UsageError",
     "generate",
     "load_backbone",
     "loglikelihood",
     "register",
+    "score_traces",
 ]
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _LAZY = {
     "Generation": ".engine.record",
     "Score": ".engine.record",
+    "TraceScore": ".engine.trace_scoring",
     "UsageError": ".errors",
     "generate": ".running.generation",
     "load_backbone": ".checkpoints.load",
     "loglikelihood": ".running.likelihood",
+    "score_traces": ".running.traces",
 }
 _FOLDERS = {"TASKS_DIR": "tasks", "CONFIGS_DIR": "configs"}
 

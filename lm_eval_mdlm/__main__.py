@@ -1,4 +1,4 @@
-"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: lm_eval's command line with `mdlm` registered, `finetune` and `merge`.
+"""`lm-eval-mdlm` and `python -m lm_eval_mdlm`: lm_eval's command line with `mdlm` registered, and our sub-commands.
 
 Does by hand what the start-up shim does, for environments where that is turned off.
 """
@@ -24,6 +24,11 @@ def main() -> None:
 
     from . import register
 
+    if sys.argv[1:2] == ["posterior"]:
+        from .commands.posterior import main as posterior
+
+        posterior(sys.argv[2:], register)
+        return
     register()
     from lm_eval.__main__ import cli_evaluate
 
