@@ -21,7 +21,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "running": {"errors", "decoding", "canvas", "backbones", "engine", "options"},
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
-    "traces": {"errors", "scoring"},
+    "traces": {"errors", "running", "scoring"},
     "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {"backbones", "running", "checkpoints"},

@@ -110,8 +110,15 @@ def _evaluating(given: Mapping[str, Any]) -> Iterator[None]:
         stored=stored,
         tasks=tuple(_tasks_in(given.get("task_dict"))),
     )
-    with model.evaluation(started) as run, _set(_under_way, (*_under_way.get(), run)):
+    with evaluating(model, started):
         yield
+
+
+@contextmanager
+def evaluating(model: Watched, started: Started) -> "Iterator[Run]":
+    """One evaluation of a model of this package, by the harness or by anybody else who asks as it does."""
+    with model.evaluation(started) as run, _set(_under_way, (*_under_way.get(), run)):
+        yield run
 
 
 @contextmanager

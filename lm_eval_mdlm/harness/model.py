@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,9 @@ from ..errors import print_usage_errors_in_one_line
 from ..options.decoding import DecodingConfig
 from ..options.likelihood import LikelihoodConfig
 from ..options.loading import LoadingConfig, split_options
-from ..running.answering import run as answer_all
+from ..running.answering import Answered, run as answer_all
 from ..running.budget import budget_of
+from ..running.generation import RowRequest
 from ..running.known import known_in
 from ..running.processes import ProcessGroup
 from ..running.question import Question
@@ -199,16 +200,7 @@ class MDLM(LM):  # type: ignore[misc]
                 for i, (response, counts) in zip(posed.indices, posed.replies(record), strict=True):
                     run.stored.keep(requests[i], response, counts)
 
-        with known_in(self.loading.journal, self.backbone, self._group) as known:
-            answered = answer_all(
-                self.backbone,
-                sections,
-                group=self._group,
-                budget=self._budget,
-                progress=show and self.rank == 0,
-                known=known,
-                on_finish=keep,
-            )
+        answered = self._answered(sections, show=show, on_finish=keep)
         responses: list[Any] = [None] * len(requests)
         for posed, record, was_known in zip(mine, answered.records, answered.known, strict=True):
             for i, (response, counts) in zip(posed.indices, posed.replies(record), strict=True):
@@ -216,6 +208,40 @@ class MDLM(LM):  # type: ignore[misc]
                 run.count(requests[i], counts, from_journal=was_known)
         run.take(time.monotonic() - started, answered.nfe_by_process)
         return responses
+
+    def _answered(
+        self,
+        sections: Sequence[Sequence[Question]],
+        *,
+        show: bool,
+        on_finish: Callable[[int, Any], None] = lambda index, record: None,
+    ) -> Answered:
+        with known_in(self.loading.journal, self.backbone, self._group) as known:
+            return answer_all(
+                self.backbone,
+                sections,
+                group=self._group,
+                budget=self._budget,
+                progress=show and self.rank == 0,
+                known=known,
+                on_finish=on_finish,
+            )
+
+    @property
+    def processes(self) -> ProcessGroup:
+        """Those that share the work of this model."""
+        return self._group
+
+    def rows(self, requests: list[Any], run: Run) -> list[RowRequest]:
+        """What requests of a run ask for, checked: for questions that the harness does not pose itself."""
+        return [posed.question for posed in self._reader.rows(requests, run)]  # type: ignore[misc]
+
+    def answered_together(self, questions: Sequence[Question]) -> list[Any]:
+        """The records of questions that all processes pose alike, in their order, in every process."""
+        size = self._group.world_size
+        own = self._answered([questions[i::size] for i in range(size)], show=True)
+        parts = self._group.everyones(lambda: own.records)
+        return [parts[i % size][i // size] for i in range(len(questions))]
 
     def _say_once(self, line: str) -> None:
         if self.rank == 0 and line not in self._said:

@@ -1,13 +1,13 @@
 """Which traces are kept as training data (`lm-eval-mdlm select`)."""
 
 import dataclasses
-import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..running.output import write_lines
 from .trace import Trace, read_traces
 
 
@@ -64,10 +64,7 @@ def select_file(traces: Path, output: Path, selection: Selection) -> str:
     kept = selection.of(found)
     if not kept:
         raise UsageError(f"none of the {len(found)} traces of {traces} is kept; loosen the rules.")
-    partial = output.with_name(f"{output.name}.partial")
-    lines = (json.dumps(trace.record, ensure_ascii=False) + "\n" for trace in kept)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(output)
+    write_lines(output, [trace.record for trace in kept])
     documents = [len({trace.document for trace in those}) for those in (kept, found)]
     return f"{output}: {len(kept)} of {len(found)} traces, of {documents[0]} of {documents[1]} documents"
 

@@ -17,7 +17,7 @@ class Example:
 
     prompt: str
     solution: str
-    """The reasoning, or the whole response where `answer` is None."""
+    """The reasoning, which may be empty, or the whole response where `answer` is None."""
     answer: str | None
     line: int
     """Line of the file, counted from 1; for messages."""
@@ -28,7 +28,7 @@ def parse_line(text: str, *, path: Path, line: int) -> Example:
 
     Raises:
         UsageError: not JSON, not an object, a key missing, keys of both kinds, a value that is no string, or an empty
-            response.
+            response or answer.
     """
     try:
         record = json.loads(text)
@@ -50,7 +50,7 @@ def parse_line(text: str, *, path: Path, line: int) -> Example:
 def _check_text(value: object, key: str, *, path: Path, line: int) -> None:
     if not isinstance(value, str):
         raise UsageError(f"{path}, line {line}: {key!r} must be a string, got {value!r}.")
-    if key != "prompt" and not value.strip():
+    if key in ("response", "answer") and not value.strip():
         raise UsageError(f"{path}, line {line}: {key!r} is empty; remove the line or fill it.")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise UsageError(

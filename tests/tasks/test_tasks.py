@@ -57,8 +57,8 @@ def contexts(manager, name, **options):
 
 def test_every_task_stands_under_the_tag_and_none_shadows_a_stock_task(manager):
     own = {path.stem for path in Path(TASKS_DIR).glob("*/*.yaml")}
-    assert own == {*TEMPLATED, *PLAIN, INFILLING, *DEMO, "mdlm_reasoning"}
-    assert set(manager.task_index) == own | {"mdlm"}
+    assert own == {*TEMPLATED, *PLAIN, INFILLING, *DEMO, "gsm8k_mdlm_train", "mdlm_reasoning"}
+    assert set(manager.task_index) == own | {"mdlm", "mdlm_train"}
     assert manager.task_index["mdlm"].tags == {*TEMPLATED, *PLAIN, INFILLING}  # benchmarks only
     assert not own & {path.stem for path in STOCK_DIR.rglob("*.yaml")}
 
