@@ -79,7 +79,8 @@ class EverySentence(Prefixes):
         for number in range(1, len(own)):
             before, behind = texts[number], texts[number + 1][len(texts[number]) :]
             ends_here = before.endswith("\n") or (before.rstrip(" ").endswith((".", "!", "?")) and behind[:1].isspace())
-            if ends_here and any(character.isalnum() for character in before[len(texts[last]) :]):
+            goes_on = bool(texts[-1][len(before) :].strip())
+            if ends_here and goes_on and any(character.isalnum() for character in before[len(texts[last]) :]):
                 ends.append(own[number - 1] + 1)
                 last = number
         return _distinct([*ends, len(reasoning.token_ids)])

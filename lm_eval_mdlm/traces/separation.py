@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 NUM_RESAMPLES = 1000
 NUM_BINS = 10
+PAIRS_AT_ONCE = 1000
+"""Right traces that are compared with all wrong ones together, so that memory stays small."""
 METHOD = f"95 % percentile bootstrap over documents, {NUM_RESAMPLES} resamples, seed 0"
 
 
@@ -55,7 +57,8 @@ class Separation:
         own = np.array([places[document] for document in documents], dtype=np.int64)
         drawn = np.random.default_rng(0).integers(len(places), size=(NUM_RESAMPLES, len(places)))
         # The same resamples for all scores, so that they can be compared.
-        self._weights = [np.bincount(one, minlength=len(places))[own] for one in drawn]
+        self._weights = np.array([np.bincount(one, minlength=len(places))[own] for one in drawn], dtype=np.float64)
+        """How often each resample (row) has each trace."""
 
     @property
     def has_both(self) -> bool:
@@ -67,12 +70,24 @@ class Separation:
         if not self.has_both:
             return None
         ranks = rankdata(scores)  # infinite scores have ranks too
-        resampled = [roc_auc_score(self._labels, ranks, sample_weight=w) for w in self._weights if self._holds_both(w)]
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low, high = np.nanquantile(self._resampled(ranks), [0.025, 0.975])
         return Area(auc=float(roc_auc_score(self._labels, ranks)), low=float(low), high=float(high))
 
-    def _holds_both(self, weights: NDArray[np.int64]) -> bool:
-        return bool(weights[self._labels].any() and weights[~self._labels].any())
+    def _resampled(self, ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The area of every resample; NaN for one without both right and wrong traces.
+
+        All at once: scikit-learn's function takes them one by one, a thousand times as long.
+        """
+        right, wrong = np.flatnonzero(self._labels), np.flatnonzero(~self._labels)
+        beside = self._weights[:, wrong]
+        won = np.zeros(len(self._weights))
+        for some in np.array_split(right, -(-len(right) // PAIRS_AT_ONCE)):
+            pairs = np.sign(ranks[some, None] - ranks[wrong]) / 2 + 0.5
+            won += ((self._weights[:, some] @ pairs) * beside).sum(axis=1)
+        all_pairs = self._weights[:, right].sum(axis=1) * beside.sum(axis=1)
+        areas = np.full(len(won), np.nan)
+        np.divide(won, all_pairs, out=areas, where=all_pairs > 0)
+        return areas
 
     def bins(self, scores: Sequence[float]) -> list[Bin]:
         """Up to ten of equal size, from the lowest score to the highest."""
