@@ -19,7 +19,10 @@ from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.harness import trace_scores
 from lm_eval_mdlm.harness.trace_scores import ScoreOptions, score_file
 from lm_eval_mdlm.traces import plot
+from lm_eval_mdlm.traces.selection import Selection, select_file
+from lm_eval_mdlm.training.examples import read_examples
 from tests.checkpoints.plain import plain_logits
+from tests.commands.traces import posterior
 from tests.tiny import token_id
 from tests.traces.lines import read, write
 
@@ -262,3 +265,22 @@ def test_help_needs_no_torch():
     assert (
         command.parser().parse_args(["--model_args", "a=1", "--traces", "t", "--output", "o"]).at == "0.25,0.5,0.75,1"
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"chat_template": True, "num_fewshot": 1}], ids=str)
+def test_traces_of_posterior_have_the_score_that_it_gave_them_and_go_on_to_finetune(
+    checkpoints, family, tasks, tmp_path, options
+):
+    """From prompts that an evaluation wrote, with or without a chat template, to training examples."""
+    checkpoint = checkpoints[family]
+    made = {"gen_kwargs": ["temperature=1"], "num_traces": 2, "limit": 5, **options}
+    posterior(tasks, checkpoint, tmp_path / "a.jsonl", **made)
+    scored(checkpoint, tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    found = read(tmp_path / "b.jsonl")
+    assert [one["score"] for one in found] == [one["answer_logprob"] for one in found]
+    select_file(tmp_path / "b.jsonl", tmp_path / "c.jsonl", Selection(top=1))
+    examples = read_examples(tmp_path / "c.jsonl")
+    best = {}
+    for one in found:
+        best[one["doc_id"]] = max(best.get(one["doc_id"], one), one, key=lambda own: own["score"])
+    assert [(own.prompt, own.solution) for own in examples] == [(o["prompt"], o["solution"]) for o in best.values()]
