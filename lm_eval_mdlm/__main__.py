@@ -4,30 +4,28 @@ Does by hand what the start-up shim does, for environments where that is turned 
 """
 
 import sys
+from importlib import import_module
 
 from .errors import print_usage_errors_in_one_line
+
+
+COMMANDS = ("finetune", "merge", "score", "select")
+COMMANDS_OF_TASKS = ("judge", "posterior")
+"""They ask lm_eval for tasks or models."""
 
 
 def main() -> None:
     """Run a command of ours, or else lm_eval's own command line."""
     print_usage_errors_in_one_line()
-    if sys.argv[1:2] == ["finetune"]:
-        from .commands.finetune import main as finetune
-
-        finetune(sys.argv[2:])
-        return
-    if sys.argv[1:2] == ["merge"]:
-        from .commands.merge import main as merge
-
-        merge(sys.argv[2:])
+    name, arguments = sys.argv[1:2], sys.argv[2:]
+    if name and name[0] in COMMANDS:
+        import_module(f".commands.{name[0]}", __package__).main(arguments)
         return
 
     from . import register
 
-    if sys.argv[1:2] == ["posterior"]:
-        from .commands.posterior import main as posterior
-
-        posterior(sys.argv[2:], register)
+    if name and name[0] in COMMANDS_OF_TASKS:
+        import_module(f".commands.{name[0]}", __package__).main(arguments, register)
         return
     register()
     from lm_eval.__main__ import cli_evaluate

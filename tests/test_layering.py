@@ -21,10 +21,11 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "running": {"errors", "decoding", "canvas", "backbones", "engine", "options"},
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
-    "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints"},
+    "traces": {"errors", "running", "scoring"},
+    "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {"backbones", "running", "checkpoints"},
-    "commands": {"errors", "harness", "training"},
+    "commands": {"errors", "traces", "harness", "training"},
 }
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers
@@ -35,6 +36,7 @@ LIBRARIES = {  # third-party packages by room; rooms that are not named are only
     "engine": {"torch", "jaxtyping", "numpy"},
     "options": {"torch"},
     "running": {"torch", "accelerate", "tqdm"},
+    "traces": {"numpy", "scipy", "sklearn", "matplotlib"},
     "commands": set(),
 }
 USES_LM_EVAL = {"harness", *FACE}

@@ -1,0 +1,1 @@
+"""Files of reasoning traces: reading, labels, prefixes, statistics, choosing. Needs no network."""
