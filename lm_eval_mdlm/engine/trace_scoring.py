@@ -67,7 +67,8 @@ class TraceScore:
 def scoring_trace(plan: TracePlan) -> Work[TraceScore]:
     """Score the answer of one trace after all prefixes, whose passes need not wait for each other."""
     own = plan.estimator.maskings(plan.num_scored, plan.text.key)
-    passes = [[MaskedText(plan.text, _of_region(plan, prefix, one)) for one in own] for prefix in plan.prefixes]
+    canvas = np.array([*plan.text.row.prompt_ids, *plan.text.text_ids], dtype=np.int64)
+    passes = [[MaskedText(plan.text, canvas, _of_region(plan, prefix, one)) for one in own] for prefix in plan.prefixes]
     jobs = [job for jobs in passes for job in jobs]
     yield jobs
     return TraceScore(

@@ -138,7 +138,7 @@ def test_a_group_given_the_same_prompts_returns_all_records_everywhere(seen):
     assert [ours["all"] for ours in seen] == [expected] * WORLD
     assert [ours["alone"] for ours in seen] == [expected[rank : rank + 1] for rank in range(WORLD)]
     assert {ours["differing"] for ours in seen} == {
-        "UsageError: prompts and options must be the same in all processes of a group, and they differ."
+        "UsageError: prompts, answers and options must be the same in all processes of a group, and they differ."
     }
 
 
