@@ -69,8 +69,8 @@ def test_bad_variables_are_refused(checkpoint):
 
 def read(model: MDLM, tokens: str, **generation_kwargs) -> str:
     request = Instance("generate_until", {}, ("x", {"until": [], **generation_kwargs}), 0, ("mine", 0, 1))
-    (row,) = model._reader.rows([request], model._run)
-    rule = row.plan(model.backbone).text_rule
+    (posed,) = model._reader.rows([request], model._run)
+    rule = posed.question.plan(model.backbone).text_rule
     ids = model.tokenizer.encode(tokens, add_special_tokens=False)
     return rule.read([*ids, *[model.backbone.mask_token_id] * 300][: rule.spans[-1].stop]).text
 

@@ -48,8 +48,8 @@ def request(repeats: int = 1, **generation_kwargs) -> Instance:
 
 
 def plan_of(model: MDLM, **generation_kwargs):
-    (row,) = model._reader.rows([request(**generation_kwargs)], model._run)
-    return row.plan(model.backbone)
+    (posed,) = model._reader.rows([request(**generation_kwargs)], model._run)
+    return posed.question.plan(model.backbone)
 
 
 def test_padding_of_a_process_repeats_the_samples_it_pads(model):

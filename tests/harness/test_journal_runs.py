@@ -93,7 +93,7 @@ def test_documents_that_are_new_are_run_and_others_are_not(run, tmp_path):
         ({"likelihood": "l2r", "mc_num": None}, 3),
         ({"cfg_scale": 0.5}, 0),
         ({"seed": 1}, 0),
-        ({"k": 3}, 0),
+        ({"k": 3}, 12),  # an estimate without greedy decoding does not ask the sampler
         ({"dtype": "bfloat16"}, 0),
         ({"batch_size": "auto"}, 3 + 12),
         ({"max_batch_size": 2}, 3 + 12),
