@@ -227,6 +227,7 @@ def command_line(checkpoint, traces, output, *more):
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_lines_of_one(checkpoint, traces, tmp_path):
     scored(checkpoint, traces, tmp_path / "one.jsonl", labels="good")
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--rdzv_backend=c10d"]

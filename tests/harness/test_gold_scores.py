@@ -152,6 +152,7 @@ def test_golds_that_are_not_a_document_s_are_refused(checkpoint, tasks, tmp_path
         MDLM(checkpoint, device="cpu", gold_score="maybe")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_scores_of_one_and_one_without_any_does_not_end_the_run(checkpoint, tmp_path):
     # Of two processes one has the documents with even numbers.
     documents = [{**doc, "gold": doc["answer"] if i % 2 else ""} for i, doc in enumerate(DOCUMENTS)]
