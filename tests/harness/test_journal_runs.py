@@ -258,6 +258,7 @@ def check_kills(checkpoint: str, tasks: str, tmp_path: Path, processes: int, kil
     assert 0 < found["from_journal"] <= found["requests"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1])
 def test_killed_run_is_taken_up_again_to_the_same_results(checkpoint, long_task, tmp_path, processes):
     check_kills(checkpoint, long_task, tmp_path, processes, kills=1)

@@ -210,6 +210,7 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_command_line_ends_with_one_line(checkpoint, folder):
     command = [sys.executable, "-m", "lm_eval_mdlm", "run", "--model", "mdlm", "--tasks", "numbers"]
     command += ["--model_args", f"pretrained={checkpoint},mc_num=4,journal={folder / 'journal'}"]
