@@ -15,9 +15,7 @@ from ..engine.row import RowPlan
 from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig
-from .answering import run
-from .budget import budget_of
-from .known import known_in
+from .in_common import answer_in_common
 from .planning import Answer, plan_row, template_holds_mask, text_holds_mask
 from .processes import ProcessGroup
 from .question import Question
@@ -44,6 +42,10 @@ class RowRequest(Question):
     def plan(self, backbone: Backbone) -> RowPlan:
         """The same plan in every process; UsageError if the options do not fit the backbone."""
         return plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer, self.gold)
+
+    @property
+    def is_cached(self) -> bool:
+        return self.config.cache != "none"
 
     def work(self, backbone: Backbone) -> Work[Generation]:
         row = yield from decoding(self.plan(backbone))
@@ -101,28 +103,27 @@ def generate(
             not fit its segment, before any pass is run.
     """
     group = group or ProcessGroup(alone=True)
-    size = group.world_size
 
     def checked() -> list[RowRequest]:
         first = _requests(prompts, answers, DecodingConfig.from_options(options), record_steps)
         for i, request in enumerate(first):
             _check(backbone, i, request)
         numbers = range(values.integer("repeat", repeat, minimum=1))
-        return [dataclasses.replace(request, repeat=number) for request in first for number in numbers]
+        requests = [dataclasses.replace(request, repeat=number) for request in first for number in numbers]
+        if group.rank == 0:
+            for line in _lines(backbone, requests):
+                logger.warning(line)
+        return requests
 
-    asked = group.everyones(checked)
-    if group.rank == 0:
-        for line in _lines(backbone, asked[0]):
-            logger.warning(line)
-    if any(other != asked[0] for other in asked):
-        raise UsageError("prompts, answers and options must be the same in all processes of a group, and they differ.")
-    budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
-    sections = [asked[0][i::size] for i in range(size)]
-    show = progress and group.rank == 0
-    with known_in(journal, backbone, group) as known:
-        own = run(backbone, sections, group=group, budget=budget, progress=show, known=known)
-    parts = group.everyones(lambda: own.records)
-    return [parts[i % size][i // size] for i in range(len(asked[0]))]
+    return answer_in_common(
+        backbone,
+        checked,
+        what="prompts, answers and options",
+        batch_size=batch_size,
+        group=group,
+        progress=progress,
+        journal=journal,
+    )
 
 
 def _requests(
@@ -142,7 +143,7 @@ def _requests(
         )
     return [
         RowRequest(
-            prompt_ids=_token_ids("prompt", "a list of token ids", prompt),
+            prompt_ids=values.token_ids("prompt", "a list of token ids", prompt),
             config=config,
             answer=_answer(answer),
             record_steps=record_steps,
@@ -175,11 +176,4 @@ def _lines(backbone: Backbone, requests: Sequence[RowRequest]) -> Iterator[str]:
 def _answer(raw: Any) -> Answer | None:
     if raw is None or isinstance(raw, str):
         return raw
-    return _token_ids("answer", "a text, a list of token ids, or None", raw)
-
-
-def _token_ids(name: str, wanted: str, raw: Any) -> list[int]:
-    ids = raw.tolist() if hasattr(raw, "tolist") else raw
-    if not isinstance(ids, (list, tuple)) or not all(isinstance(token, int) for token in ids):
-        raise UsageError(f"each {name} must be {wanted}, got {raw!r:.60}; encode it with the tokenizer.")
-    return list(ids)
+    return values.token_ids("answer", "a text, a list of token ids, or None", raw)

@@ -38,7 +38,7 @@ def answer_in_common(
         raise UsageError(f"{what} must be the same in all processes of a group, and they differ.")
     size = group.world_size
     sections = [asked[0][i::size] for i in range(size)]
-    budget = budget_of(backbone, batch_size)
+    budget = budget_of(backbone, batch_size, cached=asked[0][0].is_cached)
     with known_in(journal, backbone, group) as known:
         own = run(backbone, sections, group=group, budget=budget, progress=progress and group.rank == 0, known=known)
     parts = group.everyones(lambda: own.records)

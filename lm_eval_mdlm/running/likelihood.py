@@ -10,9 +10,7 @@ from ..options import values
 from ..options.decoding import DecodingConfig
 from ..options.foreign_names import instead_of
 from ..options.likelihood import LikelihoodConfig
-from .answering import run
-from .budget import budget_of
-from .known import known_in
+from .in_common import answer_in_common
 from .processes import ProcessGroup
 from .scoring import ScoreRequest, Text
 
@@ -48,8 +46,6 @@ def loglikelihood(
     Raises:
         UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.
     """
-    group = group or ProcessGroup(alone=True)
-    size = group.world_size
 
     def checked() -> list[ScoreRequest]:
         if not len(pairs):
@@ -60,15 +56,16 @@ def loglikelihood(
             request.plan(backbone)
         return requests
 
-    asked = group.everyones(checked)
-    if any(other != asked[0] for other in asked):
-        raise UsageError("pairs and options must be the same in all processes of a group, and they differ.")
-    sections = [asked[0][i::size] for i in range(size)]
-    budget = budget_of(backbone, batch_size, cached=asked[0][0].config.cache != "none")
-    with known_in(journal, backbone, group) as known:
-        own = run(backbone, sections, group=group, budget=budget, progress=progress and group.rank == 0, known=known)
-    parts = group.everyones(lambda: own.records)
-    return [parts[i % size][i // size].scores[0] for i in range(len(pairs))]
+    records = answer_in_common(
+        backbone,
+        checked,
+        what="pairs and options",
+        batch_size=batch_size,
+        group=group or ProcessGroup(alone=True),
+        progress=progress,
+        journal=journal,
+    )
+    return [record.scores[0] for record in records]
 
 
 def _configs(options: Mapping[str, Any]) -> tuple[DecodingConfig, LikelihoodConfig]:

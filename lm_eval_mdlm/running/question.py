@@ -30,6 +30,11 @@ class Question(abc.ABC):
     def work(self, backbone: Backbone) -> Work[Record]:
         """The same passes in every process; UsageError if the options do not fit the backbone."""
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether its rows keep keys and values between passes."""
+        return False
+
     @abc.abstractmethod
     def content(self) -> Mapping[str, Any]:
         """What determines the result, as plain values."""

@@ -47,6 +47,10 @@ class ScoreRequest(Question):
         scorer = self.likelihood.scorer(self.config)
         return scorer, [_plan_text(backbone, text, self.config, scorer) for text in self.texts]
 
+    @property
+    def is_cached(self) -> bool:
+        return self.config.cache != "none"
+
     def work(self, backbone: Backbone) -> Work[Scores]:
         return scoring(*self.plan(backbone))
 
