@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backbones.backbone import Backbone
-from ..canvas.text import Markers
+from ..canvas.text import Markers, TextRule
 from ..engine.record import Generation
 from ..engine.trace_scoring import TraceScore
 from .generation import RowRequest
 from .known import identity_of
 from .planning import answer_ids
-from .trace_scoring import TraceScoreRequest
+from .trace_scoring import TraceScoreRequest, reasoning_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +46,22 @@ class WantedTrace:
         return TraceScoreRequest(
             prompt_ids=self.row.prompt_ids,
             config=self.row.config,
-            reasoning_ids=self._reasoning_ids(backbone, generation),
+            reasoning_ids=reasoning_of(self.row.plan(backbone).region, generation.token_ids),
             answer=self.gold,
         )
 
     def line(self, backbone: Backbone, generation: Generation, score: TraceScore, run: str) -> dict[str, Any]:
         """What is written of the finished trace."""
-        options = self.row.config.effective()
+        options, plan = self.row.config.effective(), self.row.plan(backbone)
         return {
             "task": self.task,
             "doc_id": self.doc_id,
             "trace": self.row.repeat,
             "prompt": self.prompt,
-            "solution": self._solution(backbone, generation),
+            "solution": _solution(plan.text_rule, generation),
             "answer": self.gold,
             "text": generation.text,
-            "reasoning_tokens": self._reasoning_ids(backbone, generation),
+            "reasoning_tokens": reasoning_of(plan.region, generation.token_ids),
             "answer_logprob": score.log_probs[-1],
             "nfe": generation.nfe,
             "tokens": generation.tokens,
@@ -72,18 +72,13 @@ class WantedTrace:
             "run": run,
         }
 
-    def _reasoning_ids(self, backbone: Backbone, generation: Generation) -> list[int]:
-        """At all reasoning positions of the region, fillings with end of text included."""
-        spans = (span for span in self.row.plan(backbone).region.spans if span.kind == "reasoning")
-        return [token for span in spans for token in generation.token_ids[span.start : span.stop]]
 
-    def _solution(self, backbone: Backbone, generation: Generation) -> str:
-        """The text from the first reasoning segment to the last, by the rules of the whole text."""
-        rule = self.row.plan(backbone).text_rule
-        places = [i for i, span in enumerate(rule.spans) if span.kind == "reasoning"]
-        spans = rule.spans[places[0] : places[-1] + 1]
-        alone = dataclasses.replace(rule, spans=spans, until=Markers(), think_end=Markers())
-        return alone.read(generation.token_ids).text
+def _solution(rule: TextRule, generation: Generation) -> str:
+    """The text from the first reasoning segment to the last, by the rules of the whole text."""
+    places = [i for i, span in enumerate(rule.spans) if span.kind == "reasoning"]
+    spans = rule.spans[places[0] : places[-1] + 1]
+    alone = dataclasses.replace(rule, spans=spans, until=Markers(), think_end=Markers())
+    return alone.read(generation.token_ids).text
 
 
 def digest_of_run(backbone: Backbone, wanted: Sequence[WantedTrace]) -> str:
