@@ -24,7 +24,7 @@ from .placement import Placement
 from .probe import prove_bidirectional
 from .raw_config import RawConfig
 from .tokenizer import load_tokenizer, special_tokens
-from .weights import StoredWeight, check_weights, expected_weights
+from .weights import check_weights, expected_weights
 
 
 logger = logging.getLogger(__name__)
@@ -77,14 +77,8 @@ def load_backbone(
         mask_token_id=mask_token_id,
     )
     placement.refuse_gaps(expected_weights(architecture))
-    checkpoint.fetch_weights()
-    stored = check_weights(checkpoint.folder, architecture)
-    update = None if adapter is None else _update(adapter, checkpoint, stored, architecture)
     attention = best_attention(placement.device, placement.dtype)
-    network = _load_network(checkpoint.folder, architecture, placement, attention)
-    refuse_not_finite(network, stored)
-    if update is not None:
-        update.merge_into(network)
+    network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
     backbone = PackedBackbone(
         network,
         family=family.name,
@@ -105,11 +99,21 @@ def load_backbone(
     return backbone
 
 
-def _update(
-    adapter: Adapter, checkpoint: Checkpoint, stored: Mapping[str, StoredWeight], architecture: Architecture
-) -> LowRankUpdate:
-    adapter.refuse_another_base(checkpoint)
-    return LowRankUpdate(adapter, stored, architecture)
+def _weighted_network(
+    checkpoint: Checkpoint, adapter: Adapter | None, architecture: Architecture, placement: Placement, attention: str
+) -> Any:
+    """The network with its weights, an adapter's added; the adapter is checked before they are read."""
+    checkpoint.fetch_weights()
+    stored = check_weights(checkpoint.folder, architecture)
+    update = None
+    if adapter is not None:
+        adapter.refuse_another_base(checkpoint)
+        update = LowRankUpdate(adapter, stored, architecture)
+    network = _load_network(checkpoint.folder, architecture, placement, attention)
+    refuse_not_finite(network, stored)
+    if update is not None:
+        update.merge_into(network)
+    return network
 
 
 def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attention: str) -> dict[str, Any]:
