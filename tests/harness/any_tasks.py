@@ -232,3 +232,19 @@ class Direct(Task):
 
     def higher_is_better(self) -> dict[str, Any]:
         return {"hit": True}
+
+
+TASK: dict[str, Any] = {
+    "task": "pens",
+    "custom_dataset": documents,
+    "output_type": "generate_until",
+    "test_split": "test",
+    "doc_to_text": "Question: {{question}}\nAnswer:",
+    "doc_to_target": "text_answer",
+    "generation_kwargs": {"until": ["\n\n"], "do_sample": False},
+}
+
+
+def script(doc: Any, key: Any) -> tuple[str, int]:
+    """Right answers at odd keys; and the passes that they took."""
+    return doc["text_answer"] if key[1] % 2 else "two", 3 + key[1]

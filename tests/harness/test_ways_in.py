@@ -13,22 +13,8 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from tests.harness import any_tasks
+from tests.harness.any_tasks import TASK, script
 from tests.harness.plain import Plain, Scripted, differences, scores, scripting, without_counts
-
-
-TASK: dict[str, Any] = {
-    "task": "pens",
-    "custom_dataset": any_tasks.documents,
-    "output_type": "generate_until",
-    "test_split": "test",
-    "doc_to_text": "Question: {{question}}\nAnswer:",
-    "doc_to_target": "text_answer",
-    "generation_kwargs": {"until": ["\n\n"], "do_sample": False},
-}
-
-
-def script(doc, key):
-    return doc["text_answer"] if key[1] % 2 else "two", 3 + key[1]
 
 
 @pytest.fixture(autouse=True)
