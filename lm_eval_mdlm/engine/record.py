@@ -21,8 +21,11 @@ class Generation:
     """Of these, passes that recomputed only part of the canvas; 0 in exact mode."""
     tokens: int
     """Committed tokens in the returned text."""
+    stop: str = "complete"
+    """Why no further pass was run: `complete` (no mask is left), `settled` (the text cannot change), `exit` (the answer
+    was clear) or `cap` (`max_nfe`)."""
     early_exit: bool = False
-    """Whether the answer's entropy ended the row."""
+    """Whether the answer's certainty ended the row."""
     exit_step: int | None = None
     """Number of the pass that fired the exit, from 1; None if none did."""
     answer_entropy: float | None = None
