@@ -84,7 +84,7 @@ def _parted(
     assert masked[len(row.plan.prompt_ids) + change.positions].all(), "a sampler that revises tokens has many ways"
     if masked.sum() == len(change.positions):
         return []
-    if len(own) == 1:
+    if len(own) == 1 or not len(change.positions):
         row.advance(dataclasses.replace(change, tokens=tokens[0]))
         return [(row, own)]
     kinds, which = np.unique(tokens, axis=0, return_inverse=True)

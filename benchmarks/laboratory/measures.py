@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float64, Int
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from benchmarks.laboratory.backbone import ExactBackbone
 from benchmarks.laboratory.factorisation import factorisation
 from benchmarks.laboratory.joint import Canvases, Joint
 from benchmarks.laboratory.law import Law, law
-from benchmarks.laboratory.settings import Grid, Options, config_of
+from benchmarks.laboratory.settings import Grid, Options, config_of, named
 from benchmarks.report import Value
 from lm_eval_mdlm import generate
 from lm_eval_mdlm.options.decoding import DecodingConfig
@@ -53,6 +55,8 @@ def listed(joint: Joint, grid: Grid, options: Options, sizes: Sizes) -> Line:
         line |= {name: float(np.mean([one[name] for one in exact])) for name in exact[0]}
         line |= checked(joint, config, found)
     counted = torch.bincount(ids_of(joint, drawn), minlength=len(joint.texts))
+    if line["law of"] == "texts":
+        hold_against(counted, found[0].log_prob.exp(), f"{joint.name}, {named(options)}")
     return {**line, **{f"sampled {name}": value for name, value in empirical(joint, counted).items()}}
 
 
@@ -82,10 +86,23 @@ def estimated(joint: Joint, grid: Grid, options: Options, sizes: Sizes) -> Line:
     ratio = joint.log_prob(truth) - torch.stack([one.log_prob for one in found])  # log of truth over sampler
     line["law of"] = "paths" if noisy else "texts"
     line |= with_error("TV", (1 - (-ratio).exp()).clamp_min(0).mean(0))
-    line |= with_error("KL", ratio.mean(0))
+    if not joint.is_plain_chain:
+        line |= with_error("KL", ratio.mean(0))
+    else:  # its mean over the tokens of each step is known, and varies less
+        steps = [factorisation(joint, one.canvases, one.chosen).error for one in found]
+        line |= with_error("KL", torch.stack([along(one, own) for one, own in zip(found, steps, strict=True)]).mean(0))
+        line |= checked(joint, config, found)
     if not noisy:
         line |= with_error("reverse KL", law(backbone, config, drawn).log_prob - joint.log_prob(drawn))
-    return line | (checked(joint, config, found) if joint.is_plain_chain else {})
+    return line
+
+
+def along(found: Law, of_steps: NDArray[np.float64]) -> Float64[Tensor, " N"]:
+    """The sum of a figure of steps over the steps to each text."""
+    total = np.zeros(len(found.nfe))
+    for own, value in zip(found.through, of_steps, strict=True):
+        total[own] += value
+    return torch.from_numpy(total)
 
 
 def with_error(name: str, values: Float64[Tensor, " n"]) -> Line:
@@ -110,6 +127,20 @@ def sampled(backbone: ExactBackbone, config: DecodingConfig, number: int) -> tup
     options = {name: getattr(config, name) for name in config.names()}
     records = generate(backbone, [[0]], repeat=number, batch_size=512, **options)
     return torch.tensor([one.token_ids for one in records]), float(np.mean([one.nfe for one in records]))
+
+
+def hold_against(counts: Int[Tensor, " N"], law_of_texts: Float64[Tensor, " N"], what: str) -> None:
+    """Raise RuntimeError if drawn texts do not follow the law that was calculated (Pearson's test, rare ones pooled).
+
+    That the engine, led to a text, goes the way that it goes by itself is not taken on trust.
+    """
+    expected = law_of_texts / law_of_texts.sum() * counts.sum()
+    often = expected >= 5
+    told, wanted = (torch.cat([x[often], x[~often].sum()[None]]).double() for x in (counts, expected))
+    statistic = float(((told - wanted) ** 2 / wanted.clamp_min(1e-300)).sum())
+    probability = stats.chi2.sf(statistic, max(1, int(often.sum())))
+    if not probability > 1e-9:
+        raise RuntimeError(f"{what}: drawn texts do not follow the calculated law (chi-squared {statistic:.4g}).")
 
 
 def ids_of(joint: Joint, texts: Canvases) -> Int[Tensor, " N"]:
