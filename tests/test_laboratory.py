@@ -14,7 +14,7 @@ from benchmarks.laboratory.backbone import ExactBackbone
 from benchmarks.laboratory.factorisation import BoundExceeded, Factorisation, factorisation, listed_entropy
 from benchmarks.laboratory.joint import Joint, chain, copies
 from benchmarks.laboratory.law import law
-from benchmarks.laboratory.measures import Sizes, estimated, exactly, hold_against, ids_of, listed, sampled
+from benchmarks.laboratory.measures import Sizes, estimated, exactly, hold_against, ids_of, listed, noise_floor, sampled
 from benchmarks.laboratory.settings import GRIDS, Grid, config_of
 from lm_eval_mdlm.decoding.policies import EntropyBound, FixedK, MultiTokenEntropy
 from lm_eval_mdlm.options.samplers import SAMPLERS, SCORES
@@ -182,6 +182,15 @@ def test_texts_that_do_not_follow_the_calculated_law_are_an_error():
     for counts in ([100, 200, 80, 20, 0], [200, 100, 70, 20, 10], [0, 400, 0, 0, 0]):
         with pytest.raises(RuntimeError, match="here: drawn texts do not follow"):
             hold_against(torch.tensor(counts), law_of_texts, "here")
+
+
+def test_the_noise_floor_is_what_exact_draws_must_be_off_by(joint):
+    # The mean absolute deviation of a share is sqrt(2 / pi) of its standard deviation.
+    p, number = joint.probabilities, 5000
+    deviations = (2 * p * (1 - p) / (math.pi * number)).sqrt()
+    floor = noise_floor(joint, number)
+    assert floor["TV"] == pytest.approx(float(deviations.sum() / 2), rel=0.1)
+    assert 0 < floor["TV s.d."] < floor["TV"] and 0 < floor["reverse KL"] < 0.02
 
 
 def test_orders_that_are_drawn_bound_the_texts_from_above_and_other_rules_have_samples_alone():

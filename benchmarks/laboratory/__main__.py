@@ -11,15 +11,16 @@ ends the script with an error.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.laboratory.figure import draw
 from benchmarks.laboratory.joint import Joint, chain, copies
 from benchmarks.laboratory.measures import Line, Sizes, estimated, listed, noise_floor, number
-from benchmarks.laboratory.settings import GRIDS, named
+from benchmarks.laboratory.settings import GRIDS, Grid, Options, named
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.report import Report
 from lm_eval_mdlm.traces.plot import can_plot
@@ -29,22 +30,33 @@ SHARES = (0.25, 0.5, 0.75)
 """Of one pass a token, at which samplers are compared."""
 
 
-def lines_of_short(joint: Joint, samplers: Sequence[str], sizes: Sizes) -> Iterator[Line]:
-    """Every setting of the samplers on texts that can be listed."""
-    floor = noise_floor(joint, sizes.samples)
-    exact = {f"{name} of exact samples": value for name, value in floor.items()}
-    for sampler in samplers:
-        for options in GRIDS[sampler].settings:
-            told = {"joint": joint.name, "sampler": sampler, "setting": named(options)}
-            yield {**told, **listed(joint, GRIDS[sampler], options, sizes), **exact}
+@dataclass(frozen=True)
+class Bench:
+    """A joint, and how samplers are measured on it."""
+
+    joint: Joint
+    measure: Callable[[Joint, Grid, Options, Sizes], Line]
+    beside: Line
+    """The same for all samplers."""
 
 
-def lines_of_long(joint: Joint, samplers: Sequence[str], sizes: Sizes) -> Iterator[Line]:
-    """The same on long texts."""
-    for sampler in samplers:
-        for options in GRIDS[sampler].settings:
-            told = {"joint": joint.name, "sampler": sampler, "setting": named(options)}
-            yield {**told, **estimated(joint, GRIDS[sampler], options, sizes)}
+def benches(seed: int, short: int, long: int, sizes: Sizes) -> Iterator[Bench]:
+    """Both joints, with texts that can be listed and with long ones."""
+    for make in (chain, copies):
+        joint = make(vocab_size=3, length=short, seed=seed)
+        floor = noise_floor(joint, sizes.samples)
+        beside: Line = {f"{name} of exact samples": value for name, value in floor.items()}
+        yield Bench(replace(joint, name=f"{joint.name} of {short}"), listed, beside)
+        joint = make(vocab_size=5, length=long, seed=seed)
+        yield Bench(replace(joint, name=f"{joint.name} of {long}"), estimated, {})
+
+
+def measured(bench: Bench, samplers: Sequence[str], sizes: Sizes) -> Iterator[Line]:
+    """Every setting of the samplers."""
+    settings = [(sampler, options) for sampler in samplers for options in GRIDS[sampler].settings]
+    for sampler, options in tqdm(settings, desc=bench.joint.name, unit="setting"):
+        told = {"joint": bench.joint.name, "sampler": sampler, "setting": named(options)}
+        yield {**told, **bench.measure(bench.joint, GRIDS[sampler], options, sizes), **bench.beside}
 
 
 def at_equal_passes(lines: Sequence[Line], length: int) -> list[Line]:
@@ -78,18 +90,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--samplers", nargs="+", choices=GRIDS, default=list(GRIDS), help="all of them if left out")
     made.add_argument("--length", type=int, default=8, help="of short texts, of 3 symbols (%(default)s)")
     made.add_argument("--long-length", type=int, default=32, help="of long texts, of 5 symbols (%(default)s)")
-    made.add_argument("--samples", type=int, default=2000, help="of each setting, short texts (%(default)s)")
+    made.add_argument("--samples", type=int, default=1000, help="of each setting, short texts (%(default)s)")
     made.add_argument("--long-samples", type=int, default=200, help="of each setting, long texts (%(default)s)")
     made.add_argument("--orders", type=int, default=5, help="of samplers that draw their own (%(default)s)")
     made.add_argument("--seed", type=int, default=4, help="of the joints (%(default)s)")
     options = parsed(made, argv)
     sizes = Sizes(samples=options.samples, long_texts=options.long_samples, keys=options.orders)
     started, lines, compared = time.monotonic(), list[Line](), list[Line]()
-    for make in (chain, copies):
-        for vocab, length, measure in ((3, options.length, lines_of_short), (5, options.long_length, lines_of_long)):
-            joint = make(vocab_size=vocab, length=length, seed=options.seed)
-            own = list(measure(replace(joint, name=f"{joint.name} of {length}"), options.samplers, sizes))
-            lines, compared = lines + own, compared + at_equal_passes(own, length)
+    for bench in benches(options.seed, options.length, options.long_length, sizes):
+        own = list(measured(bench, options.samplers, sizes))
+        lines, compared = lines + own, compared + at_equal_passes(own, bench.joint.length)
     told = {"seconds": round(time.monotonic() - started), "samples": sizes.samples, "long samples": sizes.long_texts}
     typed = command("laboratory", argv)
     Report(name="laboratory", command=typed, rows=lines, device=options.device, facts=told).write(options.out)

@@ -34,14 +34,16 @@ GRIDS: Mapping[str, Grid] = {
     "k, left to right": Grid(over("k", 1, 2, 3, 4, 6, 8, sampler="fixed_k", score="left_to_right")),
     "steps, confidence": Grid(over("steps", 1, 2, 3, 5, 7, sampler="fixed_k", score="confidence")),
     "k = 2 in blocks": Grid(over("block_length", 2, 3, 4, 6, 8, sampler="fixed_k", k=2)),
-    "med": Grid(over("entropy_threshold", 0.02, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, sampler="med")),
-    "med, k_max = 2": Grid(over("entropy_threshold", 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, sampler="med", k_max=2)),
-    "med in blocks of 4": Grid(over("entropy_threshold", 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, sampler="med", block_length=4)),
-    "entropy_bound": Grid(over("entropy_bound", 0.02, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, sampler="entropy_bound")),
-    "confidence_threshold": Grid(
-        over("confidence_threshold", 0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, sampler="confidence_threshold")
+    "med": Grid(over("entropy_threshold", 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med")),
+    "med, k_max = 2": Grid(over("entropy_threshold", 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med", k_max=2)),
+    "med in blocks of 4": Grid(
+        over("entropy_threshold", 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med", block_length=4)
     ),
-    "confidence_factor": Grid(over("factor", 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, sampler="confidence_factor")),
+    "entropy_bound": Grid(over("entropy_bound", 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, sampler="entropy_bound")),
+    "confidence_threshold": Grid(
+        over("confidence_threshold", 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, sampler="confidence_threshold")
+    ),
+    "confidence_factor": Grid(over("factor", 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, sampler="confidence_factor")),
 }
 
 
