@@ -190,7 +190,7 @@ def test_the_noise_floor_is_what_exact_draws_must_be_off_by(joint):
     deviations = (2 * p * (1 - p) / (math.pi * number)).sqrt()
     floor = noise_floor(joint, number)
     assert floor["TV"] == pytest.approx(float(deviations.sum() / 2), rel=0.1)
-    assert 0 < floor["TV s.d."] < floor["TV"] and 0 < floor["reverse KL"] < 0.02
+    assert 0 < floor["TV s.d."] < floor["TV"] and 0 < floor["reverse KL"] <= len(p) / number
 
 
 def test_orders_that_are_drawn_bound_the_texts_from_above_and_other_rules_have_samples_alone():
