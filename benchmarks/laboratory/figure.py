@@ -39,7 +39,7 @@ def draw(lines: Sequence[Mapping[str, Value]], path: Path) -> None:
         panels[1, column].set_ylim(bottom=0)
     handles = {label: handle for p in panels.flat for handle, label in zip(*p.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside right upper", fontsize="small")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
 
 
 def _curve(panel: Any, points: Sequence[Mapping[str, Value]], name: str, style: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ GRIDS: Mapping[str, Grid] = {
     "k, margin": Grid(over("k", 1, 2, 3, 4, 6, 8, sampler="fixed_k", score="margin")),
     "k, random": Grid(over("k", 1, 2, 3, 4, 6, 8, sampler="fixed_k", score="random")),
     "k, left to right": Grid(over("k", 1, 2, 3, 4, 6, 8, sampler="fixed_k", score="left_to_right")),
-    "steps, confidence": Grid(over("steps", 1, 2, 3, 5, 7, sampler="fixed_k", score="confidence")),
+    "steps, confidence": Grid(over("steps", 1, 2, 3, 5, 7, 12, 16, 24, sampler="fixed_k", score="confidence")),
     "k = 2 in blocks": Grid(over("block_length", 2, 3, 4, 6, 8, sampler="fixed_k", k=2)),
     "med": Grid(over("entropy_threshold", 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med")),
     "med, k_max = 2": Grid(over("entropy_threshold", 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med", k_max=2)),
