@@ -14,7 +14,7 @@ from lm_eval_mdlm.options.loading import LoadingConfig, split_options
 
 
 FOLDER = Path(CONFIGS_DIR)
-CONFIGS = {str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.glob("*/*.yaml"))}
+CONFIGS = {str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.glob("*_instruct/*.yaml"))}
 DOCUMENTS = {"gsm8k": 1319, "math500": 500, "humaneval": 164}
 CHECKPOINTS = {
     "llada_8b_instruct": "GSAI-ML/LLaDA-8B-Instruct",

@@ -1,0 +1,37 @@
+"""`lm-eval-mdlm sweep`: one model over a grid of ways to decode, prompts, shots and seeds."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..errors import print_usage_errors_in_one_line
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="lm-eval-mdlm sweep", description=__doc__)
+    made.add_argument("config", type=Path, help="YAML: model_args, tasks, grid, and more (see README)")
+    made.add_argument("--output", type=Path, required=True, help="folder of the sweep: the same command goes on there")
+    return made
+
+
+def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
+    """Parse, run all cells, print what became of them; exit code 1 if one failed.
+
+    Args:
+        arguments: Of the command line.
+        register: Makes this project's tasks known to lm_eval.
+    """
+    print_usage_errors_in_one_line()
+    chosen = parser().parse_args(arguments)
+    register()
+    from ..harness.sweep import run_sweep  # after parsing: --help does not wait for torch
+    from ..harness.sweep_config import SweepConfig
+
+    outcome = run_sweep(SweepConfig.read(chosen.config), chosen.output)
+    print(f"{outcome.finished} cells are finished: {chosen.output / 'cells.csv'}")
+    for name, why in outcome.failed.items():
+        print(f"failed: {name}: {why}", file=sys.stderr)
+    if outcome.failed:
+        sys.exit(1)

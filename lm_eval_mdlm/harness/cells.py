@@ -1,0 +1,86 @@
+"""The table of a sweep: a row for every cell, task and filter."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from ..errors import UsageError
+from .sweep_config import Cell
+
+
+def write_table(output: Path, cells: Sequence[Cell]) -> None:
+    """`cells.csv` and `cells.parquet` of finished cells, in their order; each file appears as a whole.
+
+    Args:
+        output: The sweep's folder.
+        cells: Those whose folders are there.
+
+    Raises:
+        UsageError: If a cell's results cannot be read.
+    """
+    rows = [row for cell in cells for row in _rows(cell, output / "cells" / cell.name)]
+    table = pandas.DataFrame(rows).convert_dtypes()
+    for name, write in (("cells.csv", table.to_csv), ("cells.parquet", table.to_parquet)):
+        unfinished = output / f"{name}.part"
+        write(unfinished, index=False)
+        unfinished.replace(output / name)
+
+
+def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:
+    try:
+        (file,) = folder.rglob("results_*.json")
+        results = json.loads(file.read_text(encoding="utf-8"))
+        return [
+            {
+                "cell": cell.name,
+                "task": task,
+                "filter": filter_name,
+                "n": results["n-samples"][task]["effective"],
+                "prompt": cell.prompt.name,
+                "num_fewshot": results["n-shot"][task],
+                "seed": cell.seed,
+                **_options(cell, results, task),
+                **metrics,
+            }
+            for task in results["configs"]
+            for filter_name, metrics in _by_filter(results["results"][task]).items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{folder} holds no results that can be read ({error!r}); remove it, and the sweep runs the cell again."
+        ) from None
+
+
+def _by_filter(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metrics and standard errors of each filter: `acc,none` is `acc` of `none`."""
+    filters: dict[str, dict[str, Any]] = {}
+    for name, value in metrics.items():
+        metric, comma, filter_name = name.partition(",")
+        if comma and isinstance(value, (int, float)):
+            filters.setdefault(filter_name, {})[metric] = value
+    return filters
+
+
+def _options(cell: Cell, results: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """All decoding options as they took effect, and the passes that they promise where they promise a number."""
+    effective: Mapping[str, Any] = results["config"]["mdlm"]["decoding_by_task"].get(task, {})
+    plain = {
+        name: value if isinstance(value, (int, float, str)) or value is None else json.dumps(value)
+        for name, value in effective.items()
+        if name not in ("seed",)
+    }
+    return {**plain, "nominal_nfe": _nominal(effective)}
+
+
+def _nominal(options: Mapping[str, Any]) -> int | None:
+    """Passes of a row by its options alone; None where the texts decide."""
+    steps, k, length = options.get("steps"), options.get("k"), options.get("gen_length")
+    if options.get("sampler") not in ("fixed_k", "dream") or not isinstance(length, int):
+        return None
+    nominal = steps if isinstance(steps, int) else math.ceil(length / k) if isinstance(k, int) else None
+    guided = isinstance(scale := options.get("cfg_scale"), (int, float)) and scale > 0
+    return nominal if nominal is None or not guided else 2 * nominal

@@ -1,0 +1,199 @@
+"""Runs every cell of a sweep with one model, and keeps what each gave: results and samples as lm_eval writes them."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from ..errors import UsageError
+from ..options.decoding import DecodingConfig
+from .cells import write_table
+from .model import MDLM
+from .sweep_config import Cell, Prompt, SweepConfig
+
+
+logger = logging.getLogger("lm_eval.mdlm")
+IDENTITY_FILE = "sweep.json"
+CELLS, JOURNAL = "cells", "journal"
+"""Folders of a sweep: a finished cell each, and finished requests."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a sweep."""
+
+    finished: int
+    """Cells whose results are there, those of earlier runs included."""
+    failed: Mapping[str, str]
+    """Names of the others, and why."""
+
+
+def run_sweep(config: SweepConfig, output: Path) -> Outcome:
+    """Run all cells that are not finished, and write `cells.csv` and `cells.parquet` of those that are.
+
+    Under a launcher it is collective. A run that was ended goes on where it was.
+
+    Args:
+        config: The sweep.
+        output: Its folder, new or of the same sweep.
+
+    Raises:
+        UsageError: If the folder is another sweep's, a task is not known, or a wording does not fit its documents.
+    """
+    manager = TaskManager(include_path=config.include_path, metadata={**config.model_args, **config.metadata})
+    _check_tasks(config, manager)
+    model = MDLM.create_from_arg_obj(
+        {"journal": str(output / JOURNAL), **config.model_args},
+        {"batch_size": config.batch_size, "device": config.device},
+    )
+    model.processes.everyones(lambda: _claim(config, output) if model.rank == 0 else None)
+    cells = config.cells(lambda options: _draws(model, config, manager, options))
+    failed: dict[str, str] = {}
+    done = [cell for cell in cells if _is_done(model, output, cell)]
+    if model.rank == 0 and len(config.seeds) > 1 and (same := _ways_of_one_seed(cells)):
+        logger.warning("%d ways to decode draw nothing and run with seed %d alone.", same, config.seeds[0])
+    progress = _Progress(len(cells), len(done))
+    for cell in cells:
+        if cell not in done:
+            progress.begins(cell, shown=model.rank == 0)
+            try:
+                _run_cell(config, manager, model, cell, output / CELLS / cell.name)
+            except Exception as error:  # whatever ends one cell is told, and the others go on
+                failed[cell.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                logger.error("cell %s failed: %s", cell.name, failed[cell.name])
+            progress.ended(shown=model.rank == 0)
+    if model.rank == 0:
+        write_table(output, [cell for cell in cells if cell.name not in failed])
+    return Outcome(len(cells) - len(failed), failed)
+
+
+def _claim(config: SweepConfig, output: Path) -> None:
+    """Make the folder this sweep's; UsageError if it is another's."""
+    own = json.loads(json.dumps(config.identity))
+    file = output / IDENTITY_FILE
+    if file.is_file():
+        try:
+            theirs = json.loads(file.read_text())
+        except ValueError:
+            raise UsageError(f"--output {output}: {IDENTITY_FILE} is damaged; name another folder.") from None
+        different = [name for name in own if not isinstance(theirs, dict) or theirs.get(name) != own[name]]
+        if different:
+            raise UsageError(f"--output {output} belongs to a sweep with another {different[0]}; name another folder.")
+        return
+    if output.is_dir() and any(output.iterdir()):
+        raise UsageError(f"--output {output} holds something, and no sweep; name another folder, or an empty one.")
+    output.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(json.dumps(own, indent=1))
+    unfinished.replace(file)
+
+
+def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
+    """UsageError for a task that is not known, or a wording that its documents cannot fill in."""
+    for name in config.tasks:
+        if name not in manager.all_tasks:
+            raise UsageError(f"tasks: {name} is not known; correct it, or add its folder by include_path.")
+    for prompt in config.prompts:
+        for name in prompt.by_task:
+            task = _worded(manager, prompt, name)
+            try:
+                task.doc_to_text(next(iter(task.eval_docs)))
+            except TemplateError as error:
+                raise UsageError(
+                    f"prompts, {prompt.name}: the documents of {name} cannot fill in the wording: {error}; correct it."
+                ) from None
+
+
+def _draws(model: MDLM, config: SweepConfig, manager: TaskManager, options: Mapping[str, Any]) -> bool:
+    """Whether seeds can matter, as far as options and tasks tell beforehand."""
+    if DecodingConfig.from_options(options, model.config).draws:
+        return True
+    own = [task.get_config("generation_kwargs") or {} for task in manager.load(list(config.tasks))["tasks"].values()]
+    return "temperature" not in options and any(float(one.get("temperature") or 0) > 0 for one in own)
+
+
+def _ways_of_one_seed(cells: Sequence[Cell]) -> int:
+    ways = [cell.options for cell in cells if cell.prompt == cells[0].prompt]
+    return sum(ways.count(way) == 1 for way in ways)
+
+
+def _is_done(model: MDLM, output: Path, cell: Cell) -> bool:
+    """As process 0 sees it: the others may look at another disk."""
+    return model.processes.everyones(lambda: (output / CELLS / cell.name).is_dir())[0]
+
+
+def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell, folder: Path) -> None:
+    """One run of the harness. Its folder appears as a whole once all its files are written."""
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    tracker = EvaluationTracker(output_path=str(unfinished))
+    results = simple_evaluate(
+        model=model,
+        model_args={**config.model_args},
+        tasks=[_worded(manager, cell.prompt, name) if name in cell.prompt.by_task else name for name in config.tasks],
+        num_fewshot=cell.num_fewshot,
+        limit=config.limit,
+        # A temperature that the sweep names is meant; without this it has no effect on tasks with `do_sample: false`.
+        gen_kwargs={**({"do_sample": True} if cell.options.get("temperature") else {}), **cell.options},
+        task_manager=manager,
+        system_instruction=cell.prompt.system_instruction,
+        apply_chat_template=config.apply_chat_template,
+        torch_random_seed=cell.seed,
+        log_samples=True,
+        evaluation_tracker=tracker,
+        confirm_run_unsafe_code=config.confirm_run_unsafe_code,
+    )
+    if results is not None:
+        samples = results.pop("samples")
+        results["mdlm_cell"] = cell.content
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for name in results["configs"]:
+            tracker.save_results_samples(task_name=name, samples=samples[name])
+        written = [len(list(unfinished.rglob(pattern))) for pattern in ("results_*.json", "samples_*.jsonl")]
+        if written != [1, len(results["configs"])]:  # the harness says of a full disk no more than a line
+            raise UsageError(f"results could not be written to {unfinished}; make room there and run it again.")
+        unfinished.replace(folder)
+    model.barrier()
+
+
+def _worded(manager: TaskManager, prompt: Prompt, name: str) -> Any:
+    """The task with the prompt's wording, in its shots too; UsageError for a group."""
+    tasks = list(manager.load([name])["tasks"].values())
+    if len(tasks) != 1:
+        raise UsageError(
+            f"prompts, {prompt.name}: {name} holds {len(tasks)} tasks, and a wording is one task's; list them as tasks."
+        )
+    (task,) = tasks
+    text = prompt.by_task[name]
+    if task.fewshot_cfg.doc_to_text == task.config.doc_to_text:
+        task.fewshot_cfg.doc_to_text = text
+    task.set_config(key="doc_to_text", value=text)
+    return task
+
+
+class _Progress:
+    """A line when a cell begins: how many there are, and how long all will take."""
+
+    def __init__(self, num_cells: int, num_done: int) -> None:
+        self._all, self._done, self._seconds = num_cells, num_done, list[float]()
+
+    def begins(self, cell: Cell, *, shown: bool) -> None:
+        self._started = time.monotonic()
+        left = self._all - self._done
+        mean = sum(self._seconds) / len(self._seconds) if self._seconds else None
+        about = "" if mean is None else f", about {mean * left / 60:.0f} min left"
+        if shown:
+            print(f"cell {self._done + 1} of {self._all}{about}: {cell.name}", flush=True)
+
+    def ended(self, *, shown: bool) -> None:
+        self._seconds.append(time.monotonic() - self._started)
+        self._done += 1

@@ -1,0 +1,228 @@
+"""Sweeps from end to end on a tiny checkpoint: every cell, the table, kills, failures, folders of others."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+import yaml
+
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.harness.sweep import run_sweep
+from lm_eval_mdlm.harness.sweep_config import SweepConfig
+from tests.harness.running import evaluate
+
+
+GRID = [
+    {"sampler": "med", "entropy_threshold": [0.5, 2.0], "gen_length": 16, "block_length": 8},
+    {"sampler": "fixed_k", "k": 3, "temperature": 0.8, "gen_length": 16, "block_length": 8},
+]
+PROMPTS = {"own": None, "other": {"pens": "Q: {{question}}\nA:"}}
+
+
+@pytest.fixture(scope="module")
+def written(checkpoint, tasks):
+    return {
+        "model_args": {"pretrained": checkpoint, "dtype": "float32"},
+        "tasks": ["pens", "pens_template"],
+        "include_path": tasks,
+        "device": "cpu",
+        "seeds": [1, 2],
+        "num_fewshot": 1,
+        "limit": 6,
+        "prompts": PROMPTS,
+        "grid": GRID,
+    }
+
+
+def config_of(tmp_path, written, name="sweep.yaml") -> SweepConfig:
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump(written))
+    return SweepConfig.read(path)
+
+
+def contents(output: Path) -> dict[str, str]:
+    """All files of a sweep by what they are, without what tells when or where they were made."""
+    found = {}
+    for file in sorted((output / "cells").rglob("*.json*")):
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.suffix == ".jsonl" else None
+        key = f"{file.relative_to(output / 'cells').parts[0]}/{file.name.rsplit('_', 1)[0]}"
+        found[key] = json.dumps(without_times(json.loads(file.read_text()) if lines is None else lines))
+    return {**found, "table": (output / "cells.csv").read_text()}
+
+
+TIMES = {"date", "start_time", "end_time", "total_evaluation_time_seconds", "totals_of_rank_0", "journal"}
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {name: without_times(own) for name, own in value.items() if name not in TIMES}
+    return [without_times(own) for own in value] if isinstance(value, list) else value
+
+
+def test_every_cell_is_the_run_of_the_harness_that_it_names(tmp_path, written, checkpoint, tasks, capsys):
+    config = config_of(tmp_path, written)
+    outcome = run_sweep(config, tmp_path / "out")
+    assert (outcome.finished, outcome.failed) == (8, {})
+    printed = capsys.readouterr().out
+    assert printed.count("cell 1 of 8: ") == 1 and "cell 8 of 8, about 0 min left: " in printed
+    table = pandas.read_csv(tmp_path / "out" / "cells.csv")
+    assert pandas.read_parquet(tmp_path / "out" / "cells.parquet").shape == table.shape
+    assert len(table) == 8 * 2 * 2  # cells, tasks, filters
+    # The tasks' own wording, against the harness asked directly.
+    for way, seed in (({"sampler": "med", "entropy_threshold": 2.0}, 1), ({"sampler": "fixed_k", "k": 3}, 2)):
+        options = {**way, "gen_length": 16, "block_length": 8, **({"temperature": 0.8} if "k" in way else {})}
+        direct = evaluate(
+            checkpoint,
+            tasks,
+            ["pens"],
+            gen_kwargs=options,
+            run_num_fewshot=1,
+            run_torch_random_seed=seed,
+            dtype="float32",
+        )["results"]["pens"]
+        rows = table[(table.task == "pens") & (table.prompt == "own") & (table.seed == seed)]
+        rows = rows[(rows.sampler == way["sampler"]) & (rows["entropy_threshold"].fillna(2.0) == 2.0)]
+        for name in ("strict", "loose"):
+            (row,) = rows[rows["filter"] == name].to_dict("records")
+            assert row["exact_match"] == direct[f"exact_match,{name}"] and row["nfe"] == direct[f"nfe,{name}"]
+            assert row["nominal_nfe"] == 6 if "k" in way else pandas.isna(row["nominal_nfe"])
+    # Another wording is another text, in the shots too, and only where it was asked for.
+    folders = {cell.name: cell for cell in config.cells(lambda options: "temperature" in options)}
+    for name, cell in folders.items():
+        for task in config.tasks:
+            (file,) = (tmp_path / "out" / "cells" / name).rglob(f"samples_{task}_2*.jsonl")
+            prompt = json.loads(file.read_text().splitlines()[0])["arguments"]["gen_args_0"]["arg_0"]
+            reworded = cell.prompt.name == "other" and task == "pens"
+            assert (prompt.count("Q: "), prompt.count("Question: ")) == ((2, 0) if reworded else (0, 2))
+
+
+def test_done_cells_are_skipped_and_new_ones_added(tmp_path, written, capsys):
+    few = {**written, "grid": GRID[:1], "prompts": None, "tasks": ["pens"]}
+    run_sweep(config_of(tmp_path, few), tmp_path / "out")
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out" / "cells").rglob("*.json*")}
+    capsys.readouterr()
+    run_sweep(config_of(tmp_path, few), tmp_path / "out")
+    assert "cell " not in capsys.readouterr().out
+    outcome = run_sweep(config_of(tmp_path, {**few, "grid": GRID}), tmp_path / "out")
+    assert outcome.finished == 4 and "cell 3 of 4" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert len(pandas.read_csv(tmp_path / "out" / "cells.csv")) == 8
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, written):
+    grid = [{"sampler": "fixed_k", "steps": [16, 15], "gen_length": 16, "block_length": 8}]  # 15 and two blocks
+    outcome = run_sweep(
+        config_of(tmp_path, {**written, "grid": grid, "tasks": ["pens"], "prompts": None}), tmp_path / "o"
+    )
+    ((name, why),) = outcome.failed.items()
+    assert outcome.finished == 1 and "steps=15" in name and "steps must be a multiple" in why
+    assert set(pandas.read_csv(tmp_path / "o" / "cells.csv").steps) == {16}
+
+
+@pytest.fixture(scope="module")
+def small(written):
+    """Of one cell."""
+    grid = [{"sampler": "fixed_k", "k": 16, "gen_length": 16}]
+    return {**written, "limit": 2, "grid": grid, "prompts": None, "tasks": ["pens"]}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small) -> Path:
+    """Its folder, when it is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    run_sweep(config_of(folder, small), folder / "out")
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tasks": ["pencils"], "prompts": None}, "tasks: pencils is not known"),
+        ({"prompts": {"a": {"pens": "{{colour}}"}}}, "prompts, a: the documents of pens cannot fill in .*colour"),
+        ({"prompts": {"a": {"pens": "{% if %}"}}}, "prompts, a: the documents of pens cannot fill in"),
+        ({"limit": 1}, "belongs to a sweep with another limit"),
+        ({"model_args": {"pretrained": "elsewhere"}}, "belongs to a sweep with another model_args|elsewhere"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_before_any_pass(tmp_path, small, finished, change, words):
+    before = contents(finished)
+    with pytest.raises(UsageError, match=words) as caught:
+        run_sweep(config_of(tmp_path, {**small, **change}), finished)
+    assert "\n" not in str(caught.value)
+    assert contents(finished) == before
+
+
+def test_folders_that_hold_something_else_are_left_alone(tmp_path, written):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something, and no sweep"):
+        run_sweep(config_of(tmp_path, written), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["thesis.txt"]
+    (tmp_path / "out" / "thesis.txt").unlink()
+    (tmp_path / "out" / "sweep.json").write_text("{")
+    with pytest.raises(UsageError, match="is damaged"):
+        run_sweep(config_of(tmp_path, written), tmp_path / "out")
+
+
+def command(tmp_path, output, processes=1):
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
+    return [
+        sys.executable,
+        *launcher,
+        "-m",
+        "lm_eval_mdlm",
+        "sweep",
+        str(tmp_path / "sweep.yaml"),
+        "--output",
+        str(output),
+    ]
+
+
+def environment():
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_sweep_that_was_killed_three_times_equals_an_undisturbed_one(tmp_path, written, processes):
+    config_of(tmp_path, written)
+    started = time.monotonic()
+    subprocess.run(command(tmp_path, tmp_path / "whole"), env=environment(), check=True, capture_output=True)
+    seconds, draws = time.monotonic() - started, random.Random(processes)
+    for _ in range(3):
+        run = subprocess.Popen(
+            command(tmp_path, tmp_path / "killed", processes),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(draws.uniform(0.4, 0.9) * seconds)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    last = subprocess.run(command(tmp_path, tmp_path / "killed", processes), env=environment(), capture_output=True)
+    assert last.returncode == 0, last.stderr.decode()[-2000:]
+    assert contents(tmp_path / "killed").keys() == contents(tmp_path / "whole").keys()
+    if processes == 1:
+        assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    else:
+        assert contents(tmp_path / "killed")["table"] == contents(tmp_path / "whole")["table"]
+
+
+@pytest.mark.slow
+def test_the_command_exits_with_1_where_a_cell_failed(tmp_path, written):
+    grid = [{"sampler": "fixed_k", "steps": [16, 15], "gen_length": 16, "block_length": 8}]
+    config_of(tmp_path, {**written, "grid": grid, "tasks": ["pens"], "prompts": None})
+    done = subprocess.run(command(tmp_path, tmp_path / "out"), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and "1 cells are finished" in done.stdout and "failed: sampler=fixed_k" in done.stderr
