@@ -65,6 +65,11 @@ class DecodingPolicy(abc.ABC):
         return False
 
     @property
+    def proposes(self) -> bool:
+        """Whether `look` draws the proposals, so that its tokens are those that positions would take."""
+        return False
+
+    @property
     def may_pause(self) -> bool:
         """Whether a pass may change nothing, because the published loop has such passes."""
         return False

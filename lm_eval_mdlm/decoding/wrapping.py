@@ -34,6 +34,10 @@ class Wrapped(DecodingPolicy):
         return self.rule.looks
 
     @property
+    def proposes(self) -> bool:
+        return self.rule.proposes
+
+    @property
     def may_pause(self) -> bool:
         return self.rule.may_pause
 

@@ -62,7 +62,7 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
         candidates = policy.look(PassLook(rows, reading, readout, candidates.eligible), candidates)
         reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in SEEN_ANEW})
     biases = candidates.biases or (None,) * len(rows)
-    if policy.needs_tokens:
+    if policy.needs_tokens and not policy.proposes:
         candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))
     decision = policy.decide(candidates)
     _check(policy, rows, candidates, decision)

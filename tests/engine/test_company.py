@@ -51,7 +51,7 @@ SCORED = range(2 * len(WAYS))
 
 
 def decoded(backbone, i: int):
-    options = {**OPTIONS[i % len(OPTIONS)], "gen_length": 24, "block_length": 8}
+    options = {"block_length": 8, "gen_length": 24, **OPTIONS[i % len(OPTIONS)]}
     row = yield from decoding(plan_row(backbone, PROMPTS[i], DecodingConfig.from_options(options)))
     return row.generation(True)
 
@@ -60,7 +60,7 @@ def works(backbone):
     """Requests of both kinds by turns."""
     for i in SCORED:
         yield ("scored", i), request(i).work(backbone)
-        if i < 10:
+        if i < len(OPTIONS):
             yield ("decoded", i), decoded(backbone, i)
 
 

@@ -39,7 +39,7 @@ class Limited(HashBackbone):
 
 def outcome(backbone, budget=Budget()):  # noqa: B008  immutable
     """Every row of a mixed batch of all kinds of options, and the order in which the rows were finished."""
-    configs = [DecodingConfig.from_options({**options, "gen_length": 24, "block_length": 8}) for options in OPTIONS]
+    configs = [DecodingConfig.from_options({"block_length": 8, "gen_length": 24, **options}) for options in OPTIONS]
     plans = [plan_row(backbone, prompt, configs[i % len(configs)]) for i, prompt in enumerate(PROMPTS)]
     finished = [(i, row.generation(True)) for i, row in decode(Readout(backbone), enumerate(plans), budget)]
     return dict(finished), [i for i, _ in finished]
