@@ -195,13 +195,11 @@ class DecodingConfig:
 
     @property
     def _has_block_length(self) -> bool:
-        return SAMPLERS[self.sampler].takes_block_length or self._sampler().has_fixed_blocks
+        return "block_length" in SAMPLERS[self.sampler].shared or self._sampler().has_fixed_blocks
 
     def _sampler(self) -> DecodingPolicy:
         sampler = SAMPLERS[self.sampler]
-        given = {name: getattr(self, name) for name in sampler.options}
-        if sampler.takes_block_length:
-            given["block_length"] = self.block_length
+        given = {name: getattr(self, name) for name in (*sampler.options, *sampler.shared)}
         return sampler.make(**{name: value for name, value in given.items() if value is not None})
 
     def policy(self) -> DecodingPolicy:

@@ -41,11 +41,11 @@ class Sampler:
     """A named decoding rule."""
 
     options: tuple[str, ...]
-    """Options that belong to this sampler, and perhaps to some others."""
+    """Options that belong to samplers, this one among them."""
     make: Callable[..., DecodingPolicy]
     """From those of its options that were set; the rest take the policy's own defaults."""
-    takes_block_length: bool = False
-    """Whether `block_length` is an option of the rule, for blocks that are not fixed."""
+    shared: tuple[str, ...] = ()
+    """Options of every sampler that this one makes something of its own of, and is made from too."""
 
 
 def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None, **of_score: Any) -> DecodingPolicy:
@@ -78,8 +78,10 @@ SAMPLERS: Mapping[str, Sampler] = {
     "slow_fast": Sampler(
         ("confidence_threshold", "slow_threshold", "max_slow_steps", "stable_window", "stable_variance"), SlowFast
     ),
-    "ada_block": Sampler(("confidence_threshold", "delimiter_threshold", "delimiters"), AdaBlock, True),
-    "sliding_block": Sampler(("confidence_threshold", "max_block_length"), SlidingBlock, True),
+    "ada_block": Sampler(
+        ("confidence_threshold", "delimiter_threshold", "delimiters"), AdaBlock, shared=("block_length",)
+    ),
+    "sliding_block": Sampler(("confidence_threshold", "max_block_length"), SlidingBlock, shared=("block_length",)),
     "dus": Sampler(("skip", "remask_below"), DilatedSchedule),
     "remdm": Sampler(("remdm_share", "remdm_loops"), ReMask),
 }

@@ -14,7 +14,7 @@ from lm_eval_mdlm.options.likelihood import LikelihoodConfig
 from lm_eval_mdlm.running.planning import plan_row
 from lm_eval_mdlm.running.scoring import ScoreRequest, Text
 from tests.engine.test_memory_limits import Limited
-from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone
+from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone, laid_out
 
 
 WAYS = [
@@ -51,7 +51,7 @@ SCORED = range(2 * len(WAYS))
 
 
 def decoded(backbone, i: int):
-    options = {"block_length": 8, "gen_length": 24, **OPTIONS[i % len(OPTIONS)]}
+    options = laid_out(OPTIONS[i % len(OPTIONS)], 8)
     row = yield from decoding(plan_row(backbone, PROMPTS[i], DecodingConfig.from_options(options)))
     return row.generation(True)
 
