@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from ..backbones.attention import best_attention
 from ..backbones.invariance import stabilise
@@ -61,14 +62,14 @@ def load_backbone(
         UsageError: For an option, a file or a weight that cannot be used; one line that names it.
     """
     placement = Placement.of(dtype=dtype, device=device, device_map=device_map)
-    checkpoint = Checkpoint.open(str(checkpoint_dir()) if pretrained == DEMO else pretrained, revision)
+    checkpoint = _opened(pretrained, revision)
     adapter = None if peft is None else Adapter.open(peft)
     raw = RawConfig.read(checkpoint.folder)
     family = family_of(raw)
     architecture = family.architecture(raw)
     tokenizer = load_tokenizer(checkpoint.folder, family)
-    if tokenizer is None and require_tokenizer:
-        raise UsageError(f"{pretrained} must have a tokenizer for text tasks, got none; add its tokenizer files.")
+    if require_tokenizer:
+        _required(tokenizer, pretrained, "text tasks")
     tokens = special_tokens(
         raw,
         tokenizer,
@@ -97,6 +98,23 @@ def load_backbone(
     )
     _probe(backbone, pretrained)
     return backbone
+
+
+def tokenizer_of(pretrained: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer alone, to count tokens; no weights are fetched or read. UsageError if it has none."""
+    checkpoint = _opened(pretrained, revision)
+    tokenizer = load_tokenizer(checkpoint.folder, family_of(RawConfig.read(checkpoint.folder)))
+    return _required(tokenizer, pretrained, "counting tokens")
+
+
+def _opened(pretrained: str, revision: str | None) -> Checkpoint:
+    return Checkpoint.open(str(checkpoint_dir()) if pretrained == DEMO else pretrained, revision)
+
+
+def _required(tokenizer: PreTrainedTokenizerBase | None, pretrained: str, use: str) -> PreTrainedTokenizerBase:
+    if tokenizer is None:
+        raise UsageError(f"{pretrained} must have a tokenizer for {use}, got none; add its tokenizer files.")
+    return tokenizer
 
 
 def _weighted_network(

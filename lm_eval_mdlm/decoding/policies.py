@@ -8,28 +8,43 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import UsageError
-from .policy import UnmaskPolicy
-from .scores import Candidates, Score, at_random, by_confidence, by_entropy, ranks
-from .types import Mask
+from .policy import DecodingPolicy, UnmaskPolicy
+from .scores import Candidates, Score, VocabularyScore, at_random, by_confidence, by_entropy, ranks
+from .types import Mask, PerPosition
+from .vocabulary import Vocabulary
 
 
-@dataclass(frozen=True)
-class FixedK(UnmaskPolicy):
-    """Commit the k best positions by score."""
+class _ByScore(UnmaskPolicy):
+    """Commits positions in the order of a score."""
 
-    k: int = 1
-    score: Score = by_entropy
+    score: Score
 
     @property
     def needs_noise(self) -> bool:
         return self.score is at_random
+
+    def bound(self, vocabulary: Vocabulary) -> DecodingPolicy:
+        if isinstance(self.score, VocabularyScore):
+            self.score.check(vocabulary)
+        return self
+
+    def order(self, candidates: Candidates) -> PerPosition:
+        return self.score(candidates)
+
+
+@dataclass(frozen=True)
+class FixedK(_ByScore):
+    """Commit the k best positions by score."""
+
+    k: int = 1
+    score: Score = by_entropy
 
     def select(self, candidates: Candidates) -> Mask:
         return (ranks(self.score(candidates), candidates.eligible) < self.k) & candidates.eligible
 
 
 @dataclass(frozen=True)
-class EvenSchedule(UnmaskPolicy):
+class EvenSchedule(_ByScore):
     """Spread `steps` evenly over the blocks, and each block's masks evenly over its steps.
 
     A block with m masks and s steps commits m // s a step, one more in its first m % s steps.
@@ -38,10 +53,6 @@ class EvenSchedule(UnmaskPolicy):
 
     steps: int
     score: Score = by_entropy
-
-    @property
-    def needs_noise(self) -> bool:
-        return self.score is at_random
 
     def check_blocks(self, num_blocks: int) -> None:
         if num_blocks and self.steps % num_blocks:
@@ -70,6 +81,9 @@ class MultiTokenEntropy(UnmaskPolicy):
     k_max: int | None = None
     """Cap on the commits of a row in one step, lowest entropy first; None for no cap."""
 
+    def order(self, candidates: Candidates) -> PerPosition:
+        return candidates.entropy
+
     def select(self, candidates: Candidates) -> Mask:
         rank = ranks(candidates.entropy, candidates.eligible)
         certain = candidates.entropy < self.entropy_threshold
@@ -88,6 +102,9 @@ class EntropyBound(UnmaskPolicy):
 
     entropy_bound: float = 0.1
     """Nats; 0 commits one position a step unless further ones are certain."""
+
+    def order(self, candidates: Candidates) -> PerPosition:
+        return candidates.entropy
 
     def select(self, candidates: Candidates) -> Mask:
         entropy = candidates.entropy.double().masked_fill(~candidates.eligible, torch.inf)

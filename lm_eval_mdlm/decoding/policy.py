@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .look import Look
-from .scores import Candidates
-from .types import Mask, Positions
+from .scores import Candidates, by_confidence
+from .types import Mask, PerPosition, Positions
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,11 @@ class DecodingPolicy(abc.ABC):
         return False
 
     @property
+    def proposes(self) -> bool:
+        """Whether `look` draws the proposals, so that its tokens are those that positions would take."""
+        return False
+
+    @property
     def may_pause(self) -> bool:
         """Whether a pass may change nothing, because the published loop has such passes."""
         return False
@@ -87,8 +93,12 @@ class DecodingPolicy(abc.ABC):
         """Raise UsageError if the rule cannot run over this many blocks that hold masks; 0 where nothing is to do."""
 
     def most_steps(self, num_masks: int) -> int | None:
-        """Passes within which a row is done, whatever the network says; None where every pass commits something."""
+        """Passes within which a row is done, whatever the network says; None where every pass commits for good."""
         return None
+
+    def bound(self, vocabulary: Vocabulary) -> "DecodingPolicy":
+        """The same rule for a certain model's tokens; UsageError if they do not fit."""
+        return self
 
     def begin(self) -> Any:
         """A row's memory before its first pass."""
@@ -107,6 +117,18 @@ class DecodingPolicy(abc.ABC):
     def look(self, look: Look, candidates: Candidates) -> Candidates:
         """Read more off the distributions than statistics; may replace columns of the candidates and memories."""
         return candidates
+
+    def focus(self, candidates: Candidates) -> Candidates:
+        """Fewer eligible positions, where the pass itself says which; may replace memories. Twice is as once.
+
+        `decide` begins with it; who leaves out positions before `decide` does so after this, so that the rule still
+        knows what it chose from.
+        """
+        return candidates
+
+    def order(self, candidates: Candidates) -> PerPosition:
+        """How much the rule would like to commit each position, best first: the lowest, ties to the leftmost."""
+        return by_confidence(candidates)
 
     @abc.abstractmethod
     def decide(self, candidates: Candidates) -> Decision:

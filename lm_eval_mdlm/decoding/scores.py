@@ -1,5 +1,6 @@
 """In which order eligible positions are committed: lower scores first, ties to the leftmost."""
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from .bias import Bias
 from .types import Mask, PerPosition, Positions
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Candidates:
     """Committed, and read again because the policy asked for it."""
     block_start: Int[Tensor, " B"]
     """Index in the region at which the current block begins."""
+    block_length: Int[Tensor, " B"]
+    """Positions that the current block spans, fixed text included."""
     block_masks: Int[Tensor, " B"]
     """Masks the current block held when it opened."""
     block_step: Int[Tensor, " B"]
@@ -50,6 +54,18 @@ class Candidates:
 
 
 Score = Callable[[Candidates], PerPosition]
+
+
+class VocabularyScore(abc.ABC):
+    """A score with parameters of its own, that knows tokens of one model."""
+
+    @abc.abstractmethod
+    def __call__(self, candidates: Candidates) -> PerPosition:
+        """Lower is earlier."""
+
+    @abc.abstractmethod
+    def check(self, vocabulary: Vocabulary) -> None:
+        """Raise UsageError if the score was made for other tokens."""
 
 
 def by_entropy(candidates: Candidates) -> PerPosition:

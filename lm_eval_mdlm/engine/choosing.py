@@ -62,7 +62,7 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
         candidates = policy.look(PassLook(rows, reading, readout, candidates.eligible), candidates)
         reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in SEEN_ANEW})
     biases = candidates.biases or (None,) * len(rows)
-    if policy.needs_tokens:
+    if policy.needs_tokens and not policy.proposes:
         candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))
     decision = policy.decide(candidates)
     _check(policy, rows, candidates, decision)
@@ -121,6 +121,7 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         block_masks=per_row("block_masks"),
         block_step=per_row("block_step"),
         block_start=per_row("block_start"),
+        block_length=per_row("block_span"),
         num_blocks=per_row("num_blocks"),
         memories=tuple(row.memory for row in rows),
     )
@@ -157,11 +158,12 @@ def _check(policy: DecodingPolicy, rows: Sequence[Row], candidates: Candidates, 
     for name, mask in masks.items():
         if mask is not None and bool((mask & ~allowed[name]).any()):
             raise RuntimeError(f"{policy} wants to {name} positions that it may not; a policy must stay in its scope.")
-    if policy.may_pause:
+    if policy.may_pause or policy.revises:  # then a change alone is no progress
         limits = [policy.most_steps(row.num_masks) for row in rows]
         late = [row.steps for row, most in zip(rows, limits, strict=True) if most is None or row.steps >= most]
         if late:
             raise RuntimeError(f"{policy} has not ended a row after {late[0]} passes; a policy must keep its limit.")
+    if policy.may_pause:
         return
     changed = decision.commit if decision.remask is None else decision.commit | decision.remask
     if not changed.any(dim=1).all():

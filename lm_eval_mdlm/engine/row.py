@@ -65,6 +65,11 @@ class Row(Job):
         return int(self._blocks[self._block][0]) // self._block_length * self._block_length
 
     @property
+    def block_span(self) -> int:
+        """Positions that the current block spans, the last one perhaps fewer than others."""
+        return min(self._block_length, len(self._masked) - self.block_start)
+
+    @property
     def num_masks(self) -> int:
         """Masks at the start."""
         return int(self._free.sum())

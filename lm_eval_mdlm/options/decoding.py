@@ -1,20 +1,20 @@
 """Decoding options as the user writes them, checked once at the border."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..canvas.template import Template
 from ..decoding.exits import ExitRule
 from ..decoding.policy import DecodingPolicy
-from ..engine.cache import CACHES
+from ..decoding.wrapping import Deferred, Spaced
 from ..errors import UsageError
 from . import values
+from .checks import CHECKS
 from .exits import EXIT_RULES
 from .foreign_names import instead_of
-from .samplers import SAMPLERS, SCORES, describe
+from .samplers import SAMPLERS, describe
 
 
 DEFAULT_GEN_LENGTH = 256
@@ -40,14 +40,48 @@ class DecodingConfig:
     entropy_bound: float | None = None
     """`entropy_bound`: nats, at least 0; 0.1 if unset."""
     confidence_threshold: float | None = None
-    """`confidence_threshold`: from 0 to 1; 0.9 if unset."""
+    """`confidence_threshold`, `ada_block`, `sliding_block`, `slow_fast`: from 0 to 1; 0.9, in `slow_fast` 0.85, if
+    unset."""
     factor: float | None = None
     """`confidence_factor`: at least 0; 1.0 if unset."""
+    slow_threshold: float | None = None
+    """`slow_fast`: confidence above which a mask is within the horizon, from 0 to 1; 0.1 if unset."""
+    max_slow_steps: int | None = None
+    """`slow_fast`: most passes of an exploration, at least 1; 8 if unset."""
+    stable_window: int | None = None
+    """`slow_fast`: horizons that must agree, at least 1; 2 if unset."""
+    stable_variance: float | None = None
+    """`slow_fast`: variance, in squared positions, below which they do, at least 0; 1.0 if unset."""
+    delimiter_threshold: float | None = None
+    """`ada_block`: probability from which on a delimiter ends the block, from 0 to 1; 0.3 if unset."""
+    delimiters: tuple[int | str, ...] | None = None
+    """`ada_block`: token ids, or texts of one token each; a newline if unset."""
+    max_block_length: int | None = None
+    """`sliding_block`: most positions of the window, at least 1; no limit if unset."""
+    skip: int | None = None
+    """`dus`: the first stride is the block's length over 2 to this power, at least 1; 1 if unset."""
+    remask_below: float | None = None
+    """`dus`: confidence below which a position waits for the block's last pass, from 0 to 1; 0.3 if unset."""
+    token_frequencies: str | None = None
+    """`score=pc`: file that `lm-eval-mdlm frequencies` wrote with the checkpoint's tokenizer."""
+    pc_lambda: float | None = None
+    """`score=pc`: how much an early position counts, at least 0; 0.25 if unset."""
+    pc_alpha: float | None = None
+    """`score=pc`: most that a rare token counts, nats, above 0; 10 if unset."""
+    remdm_share: float | None = None
+    """`remdm`: share of the masks that is filled before tokens are taken back, from 0 to 1; 0.875 if unset."""
+    remdm_loops: int | None = None
+    """`remdm`: tokens that are taken back, at least 0; 32 if unset."""
+    min_distance: float | None = None
+    """Any sampler: keep positions that are committed together apart, by max(2, floor(m g / b)) for this g, m eligible
+    masks and a block of b positions; off if unset."""
+    defer_end_of_text: bool = False
+    """Any sampler: commit an end-of-text token only where no other proposal is eligible."""
     gen_length: int | None = None
     """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
     block_length: int | None = None
     """Positions per block, at least 1; 32 if unset. `gen_length` or more for one block (any order), 1 for left to
-    right. Samplers without fixed blocks refuse it."""
+    right. Samplers without fixed blocks refuse it; those of `ada_block` and `sliding_block` it sizes."""
     template: Template | None = None
     """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
     exit_rule: str | None = None
@@ -101,12 +135,12 @@ class DecodingConfig:
             UsageError: For an unknown option, a value out of range, or an option of another sampler.
         """
         for name in options:
-            if name not in _CHECKS:
-                hint = instead_of(name) or values.closest(name, _CHECKS)
-                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(_CHECKS)}.")
+            if name not in CHECKS:
+                hint = instead_of(name) or values.closest(name, CHECKS)
+                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
-        checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
+        checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
         config._refuse_options_of_other_samplers()
         config._check_together()
@@ -120,7 +154,7 @@ class DecodingConfig:
     def _check_together(self) -> None:
         policy = self.policy()
         self.exit()
-        if self.block_length is not None and not policy.has_fixed_blocks:
+        if self.block_length is not None and not self._has_block_length:
             raise UsageError(
                 f"block_length={self.block_length} would be ignored by sampler={self.sampler}, which has no fixed "
                 f"blocks; leave it out (block_length=None takes a task's away)."
@@ -159,11 +193,21 @@ class DecodingConfig:
         """Of fixed blocks."""
         return self.block_length or DEFAULT_BLOCK_LENGTH
 
+    @property
+    def _has_block_length(self) -> bool:
+        return "block_length" in SAMPLERS[self.sampler].shared or self._sampler().has_fixed_blocks
+
+    def _sampler(self) -> DecodingPolicy:
+        sampler = SAMPLERS[self.sampler]
+        given = {name: getattr(self, name) for name in (*sampler.options, *sampler.shared)}
+        return sampler.make(**{name: value for name, value in given.items() if value is not None})
+
     def policy(self) -> DecodingPolicy:
         """The rule that chooses positions."""
-        sampler = SAMPLERS[self.sampler]
-        given = {name: getattr(self, name) for name in sampler.options}
-        return sampler.make(**{name: value for name, value in given.items() if value is not None})
+        policy = self._sampler()
+        if self.defer_end_of_text:
+            policy = Deferred(policy)
+        return policy if self.min_distance is None else Spaced(policy, self.min_distance)
 
     @property
     def draws(self) -> bool:
@@ -215,75 +259,8 @@ class DecodingConfig:
         if template and self.gen_length:
             template = template.resized(self.gen_length)
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
-        plain["block_length"] = self.positions_per_block if self.policy().has_fixed_blocks else None
+        plain["block_length"] = self.positions_per_block if self._has_block_length else None
         if self.exit_threshold is not None:
             plain["exit_rule"] = self.exit_rule or "entropy"
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
-        return {"sampler": self.sampler, **describe(self.policy()), **plain}
-
-
-def _template(name: str, value: Any) -> Template | None:
-    if value in ("null", "none", "None"):  # how a command line takes a task's template away
-        return None
-    return value if isinstance(value, Template) else Template.parse(value)
-
-
-def _at_least(minimum: int) -> Callable[[str, Any], int]:
-    return lambda name, value: values.integer(name, value, minimum)
-
-
-def _finite(name: str, value: Any) -> float:
-    number = values.number(name, value)
-    if number == math.inf:
-        raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
-    return number
-
-
-def _probability(name: str, value: Any) -> float:
-    return values.number(name, value, maximum=1.0)
-
-
-def _top_p(name: str, value: Any) -> float | None:
-    share = _probability(name, value)
-    if not share:
-        raise UsageError(f"{name} must be above 0, got {value!r}; 1 draws from all tokens.")
-    return share if share < 1 else None
-
-
-def _think_end(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise UsageError(f"{name} must be a text or a token id, got {value!r}; correct it or leave it out.")
-    return str(value)
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
-    "k": _at_least(1),
-    "score": lambda name, value: values.choice(name, value, SCORES),
-    "steps": _at_least(1),
-    "entropy_threshold": values.number,
-    "k_max": _at_least(1),
-    "entropy_bound": values.number,
-    "confidence_threshold": _probability,
-    "factor": values.number,
-    "gen_length": _at_least(1),
-    "block_length": _at_least(1),
-    "template": _template,
-    "exit_rule": lambda name, value: values.choice(name, value, EXIT_RULES),
-    "exit_threshold": values.number,
-    "max_nfe": _at_least(1),
-    "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
-    "gold_score": values.flag,
-    "stop_when_settled": values.flag,
-    "temperature": _finite,
-    "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,
-    "top_p": _top_p,
-    "min_p": lambda name, value: _probability(name, value) or None,
-    "seed": _at_least(-(2**63)),
-    "cfg_scale": _finite,
-    "suppress_tokens": values.tokens,
-    "until": values.texts,
-    "think_end_token": _think_end,
-    "add_bos_token": values.flag,
-    "max_length": _at_least(1),
-}
+        return {"sampler": self.sampler, **describe(self._sampler()), **plain}

@@ -22,7 +22,7 @@ _SETTLED = "stop_when_settled=True"
 _END_IDS = "suppress_tokens with the end-of-text token's id or name"
 _UNTIL = "until, in --gen_kwargs as JSON"
 _EVERYTHING = "accelerate launch or torchrun with one process per GPU, or device_map=auto for one model over several"
-_NO_EDITS = "nothing: committed tokens are never edited or masked again here"
+_NO_EDITS = "nothing: committed tokens are never edited by a threshold; sampler=remdm takes some back"
 _NOT_YET = "nothing: it is not available yet"
 
 INSTEAD: Mapping[str, str] = {
@@ -87,7 +87,7 @@ INSTEAD: Mapping[str, str] = {
     "temp": "temperature=...",
     "logits_eos_inf": _END_IDS,
     "eos_inf": _END_IDS,
-    "confidence_eos_eot_inf": _NOT_YET,
+    "confidence_eos_eot_inf": "defer_end_of_text=True",
     "begin_suppress_tokens": "suppress_tokens=..., which holds for the whole region",
     "mask_id": "mask_token_id=...",
     "mask_token": "mask_token_id=..., the token's id",
@@ -145,6 +145,12 @@ VALUES: Mapping[tuple[str, str], str] = {
     ("score", "origin"): "random",
     ("score", "neg_entropy"): "entropy",
     ("score", "l2r"): "left_to_right",
+    ("score", "pc_sampler"): "pc",
+    ("sampler", "pc_sampler"): "fixed_k with score=pc",
+    ("sampler", "slowfast"): "slow_fast",
+    ("sampler", "adablock"): "ada_block",
+    ("sampler", "dsb"): "sliding_block",
+    ("sampler", "inc_dilated"): "dus",
     ("sampler", "threshold"): "confidence_threshold",
     ("sampler", "factor"): "confidence_factor",
     ("sampler", "eb"): "entropy_bound",

@@ -91,6 +91,7 @@ class LikelihoodConfig:
             return BySampling(estimator, self.mc_se)
         if not decoding.policy().depends_on_distributions_alone:
             named = "score=random" if decoding.policy().needs_noise else f"sampler={decoding.sampler}"
+            named = "defer_end_of_text=True" if decoding.defer_end_of_text else named
             raise UsageError(
                 f"likelihood=path needs a sampler whose choice depends on the distributions of one pass alone, and "
                 f"{named} looks at more; choose another, or likelihood=elbo."

@@ -13,8 +13,15 @@ from ..decoding.policies import (
     MultiTokenEntropy,
 )
 from ..decoding.policy import DecodingPolicy
+from ..decoding.samplers.ada_block import AdaBlock
+from ..decoding.samplers.dus import DilatedSchedule
+from ..decoding.samplers.pc import CalibratedScore
+from ..decoding.samplers.remdm import ReMask
+from ..decoding.samplers.sliding_block import SlidingBlock
+from ..decoding.samplers.slow_fast import SlowFast
 from ..decoding.scores import Score, at_random, by_confidence, by_entropy, by_margin, left_to_right
 from ..errors import UsageError
+from .frequencies import read_frequencies
 
 
 SCORES: Mapping[str, Score] = {
@@ -24,6 +31,9 @@ SCORES: Mapping[str, Score] = {
     "random": at_random,
     "left_to_right": left_to_right,
 }
+PC = "pc"
+"""A score with options of its own."""
+PC_OPTIONS = ("token_frequencies", "pc_lambda", "pc_alpha")
 
 
 @dataclass(frozen=True)
@@ -31,29 +41,59 @@ class Sampler:
     """A named decoding rule."""
 
     options: tuple[str, ...]
-    """Options that belong to this sampler and to no other."""
+    """Options that belong to samplers, this one among them."""
     make: Callable[..., DecodingPolicy]
     """From those of its options that were set; the rest take the policy's own defaults."""
+    shared: tuple[str, ...] = ()
+    """Options of every sampler that this one makes something of its own of, and is made from too."""
 
 
-def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None) -> DecodingPolicy:
+def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None, **of_score: Any) -> DecodingPolicy:
+    order = _calibrated(**of_score) if score == PC else SCORES[score]
+    if score != PC and of_score:
+        name, value = next(iter(of_score.items()))
+        raise UsageError(
+            f"{name}={value} belongs to score=pc and would be ignored by score={score}; leave it out, or change the "
+            f"score."
+        )
     if steps is None:
-        return FixedK(score=SCORES[score]) if k is None else FixedK(k, SCORES[score])
+        return FixedK(score=order) if k is None else FixedK(k, order)
     if k is not None:
         raise UsageError(f"k and steps exclude each other, got k={k} and steps={steps}; leave one of them out.")
-    return EvenSchedule(steps, SCORES[score])
+    return EvenSchedule(steps, order)
+
+
+def _calibrated(token_frequencies: str | None = None, **numbers: float) -> Score:
+    if token_frequencies is None:
+        raise UsageError("score=pc needs token_frequencies=FILE, which lm-eval-mdlm frequencies writes; set it.")
+    return CalibratedScore(read_frequencies(token_frequencies), **numbers)
 
 
 SAMPLERS: Mapping[str, Sampler] = {
-    "fixed_k": Sampler(("k", "score", "steps"), _fixed_k),
+    "fixed_k": Sampler(("k", "score", "steps", *PC_OPTIONS), _fixed_k),
     "med": Sampler(("entropy_threshold", "k_max"), MultiTokenEntropy),
     "entropy_bound": Sampler(("entropy_bound",), EntropyBound),
     "confidence_threshold": Sampler(("confidence_threshold",), ConfidenceThreshold),
     "confidence_factor": Sampler(("factor",), ConfidenceFactor),
+    "slow_fast": Sampler(
+        ("confidence_threshold", "slow_threshold", "max_slow_steps", "stable_window", "stable_variance"), SlowFast
+    ),
+    "ada_block": Sampler(
+        ("confidence_threshold", "delimiter_threshold", "delimiters"), AdaBlock, shared=("block_length",)
+    ),
+    "sliding_block": Sampler(("confidence_threshold", "max_block_length"), SlidingBlock, shared=("block_length",)),
+    "dus": Sampler(("skip", "remask_below"), DilatedSchedule),
+    "remdm": Sampler(("remdm_share", "remdm_loops"), ReMask),
 }
 
 
 def describe(policy: DecodingPolicy) -> dict[str, Any]:
-    """The policy's hyper-parameters as options, defaults included."""
+    """The hyper-parameters of a sampler as options, defaults included."""
     names = {score: name for name, score in SCORES.items()}
-    return {key: names[value] if key == "score" else value for key, value in vars(policy).items()}
+    plain = dict(vars(policy))
+    score = plain.get("score")
+    if isinstance(score, CalibratedScore):
+        plain = {**plain, "score": PC, **vars(score), "token_frequencies": score.token_frequencies.digest}
+    elif score is not None:
+        plain["score"] = names[score]
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}

@@ -8,10 +8,12 @@ from ..backbones.backbone import Backbone, Tokenizer
 from ..canvas.encoding import text_encoder
 from ..canvas.template import EXAMPLE, Region, Template, free_region
 from ..canvas.text import Markers, TextRule
+from ..canvas.vocabulary import vocabulary_fingerprint
 from ..decoding.blocks import split_into_blocks
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Restriction
+from ..decoding.vocabulary import Vocabulary
 from ..engine.cache import CACHES, CachePolicy
 from ..engine.plan import RowPlan
 from ..errors import UsageError
@@ -60,7 +62,7 @@ def plan_row(
     room = longest_canvas(backbone, config) - len(region.token_ids)
     if room < 1:
         raise _no_room(len(region.token_ids), backbone, config)
-    policy = config.policy()
+    policy = config.policy().bound(_vocabulary(backbone))
     masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
     length = config.positions_per_block if policy.has_fixed_blocks else max(len(region.token_ids), 1)
     policy.check_blocks(len(split_into_blocks(masked, length)))
@@ -83,6 +85,15 @@ def plan_row(
         text_rule=_text_rule(backbone, region, config),
         returns_text=backbone.tokenizer is not None,
         truncated=len(prompt_ids) > room,
+    )
+
+
+def _vocabulary(backbone: Backbone) -> Vocabulary:
+    return Vocabulary(
+        size=backbone.vocab_size,
+        end_ids=backbone.end_token_ids,
+        encode=lambda option, text: _needed(backbone.tokenizer, option).encode(text, add_special_tokens=False),
+        fingerprint=lambda option: vocabulary_fingerprint(_needed(backbone.tokenizer, option), option),
     )
 
 

@@ -18,6 +18,7 @@ def candidates_of(**columns: Any) -> Candidates:
         "revisable": torch.zeros(shape, dtype=torch.bool),
         "block_masks": eligible.sum(-1),
         **{name: torch.zeros(rows, dtype=torch.long) for name in ("block_step", "block_start")},
+        "block_length": torch.full((rows,), shape[1]),
         "num_blocks": torch.ones(rows, dtype=torch.long),
         "memories": (None,) * rows,
     }

@@ -14,7 +14,7 @@ from lm_eval_mdlm.options.likelihood import LikelihoodConfig
 from lm_eval_mdlm.running.planning import plan_row
 from lm_eval_mdlm.running.scoring import ScoreRequest, Text
 from tests.engine.test_memory_limits import Limited
-from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone
+from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone, laid_out
 
 
 WAYS = [
@@ -51,7 +51,7 @@ SCORED = range(2 * len(WAYS))
 
 
 def decoded(backbone, i: int):
-    options = {**OPTIONS[i % len(OPTIONS)], "gen_length": 24, "block_length": 8}
+    options = laid_out(OPTIONS[i % len(OPTIONS)], 8)
     row = yield from decoding(plan_row(backbone, PROMPTS[i], DecodingConfig.from_options(options)))
     return row.generation(True)
 
@@ -60,7 +60,7 @@ def works(backbone):
     """Requests of both kinds by turns."""
     for i in SCORED:
         yield ("scored", i), request(i).work(backbone)
-        if i < 10:
+        if i < len(OPTIONS):
             yield ("decoded", i), decoded(backbone, i)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lm_eval_mdlm.engine.filling import Filling
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.options.samplers import SAMPLERS, SCORES
+from lm_eval_mdlm.options.samplers import PC_OPTIONS, SAMPLERS, SCORES
 from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.likelihood import loglikelihood
 from tests.engine.test_caches import DenseReference
@@ -32,6 +32,9 @@ WAYS = [
     {"sampler": "confidence_factor", "factor": 0.9},
     {"sampler": "confidence_factor"},
 ]
+ELSEWHERE = {"slow_fast", "ada_block", "sliding_block"}
+"""In test_published_loops, as `score=pc` is."""
+LOOK_AT_MORE = {"dus", "remdm"}
 CONTEXT = [1, 0, 2]
 
 
@@ -51,9 +54,10 @@ def on_path(backbone, texts, context=CONTEXT, **options):
 
 
 def test_every_sampler_and_score_has_a_way():
-    assert {way["sampler"] for way in WAYS} == set(SAMPLERS)
+    known = {way["sampler"] for way in WAYS}
+    assert known | ELSEWHERE | LOOK_AT_MORE == set(SAMPLERS)
     named = {option for way in WAYS for option in way} - {"sampler"}
-    assert named == {option for sampler in SAMPLERS.values() for option in sampler.options}
+    assert named == {option for sampler in known for option in SAMPLERS[sampler].options} - set(PC_OPTIONS)
     assert {way["score"] for way in WAYS if "score" in way} | {"entropy", "random"} == set(SCORES)
 
 
@@ -110,6 +114,21 @@ def test_an_order_that_is_drawn_is_refused(way):
     backbone = small()
     with pytest.raises(UsageError, match="score=random looks at more; choose another, or likelihood=elbo"):
         on_path(backbone, [[1, 2, 0]], score="random", block_length=1, **way)
+    assert not backbone.passes
+
+
+@pytest.mark.parametrize(
+    ("way", "named"),
+    [
+        *(({"sampler": sampler}, f"sampler={sampler}") for sampler in sorted(LOOK_AT_MORE)),
+        ({"sampler": "med", "defer_end_of_text": True}, "defer_end_of_text=True"),
+    ],
+    ids=str,
+)
+def test_samplers_that_look_at_more_are_refused_by_name(way, named):
+    backbone = RandomBackbone(vocab_size=4, end_token_ids=(0,))
+    with pytest.raises(UsageError, match=f"{named} looks at more; choose another, or likelihood=elbo"):
+        on_path(backbone, [[1, 2, 0]], **way)
     assert not backbone.passes
 
 

@@ -11,7 +11,13 @@ from lm_eval_mdlm.decoding.policies import (
     FixedK,
     MultiTokenEntropy,
 )
+from lm_eval_mdlm.decoding.samplers.ada_block import AdaBlock
+from lm_eval_mdlm.decoding.samplers.dus import DilatedSchedule
+from lm_eval_mdlm.decoding.samplers.remdm import ReMask
+from lm_eval_mdlm.decoding.samplers.sliding_block import SlidingBlock
+from lm_eval_mdlm.decoding.samplers.slow_fast import SlowFast
 from lm_eval_mdlm.decoding.scores import by_confidence, by_entropy
+from lm_eval_mdlm.decoding.wrapping import Deferred, Spaced
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 
@@ -31,6 +37,12 @@ def config(**options) -> DecodingConfig:
         ({"sampler": "entropy_bound"}, EntropyBound(0.1)),
         ({"sampler": "confidence_threshold"}, ConfidenceThreshold(0.9)),
         ({"sampler": "confidence_factor"}, ConfidenceFactor(1.0)),
+        ({"sampler": "slow_fast"}, SlowFast(0.1, 0.85, 8, 2, 1.0)),
+        ({"sampler": "ada_block"}, AdaBlock(32, 0.9, 0.3, ("\n",))),
+        ({"sampler": "ada_block", "delimiters": [198, "11", "."]}, AdaBlock(delimiters=(198, 11, "."))),
+        ({"sampler": "sliding_block"}, SlidingBlock(32, None, 0.9)),
+        ({"sampler": "dus"}, DilatedSchedule(1, 0.3)),
+        ({"sampler": "remdm"}, ReMask(0.875, 32)),
     ],
 )
 def test_options_make_the_policy_with_the_defaults_of_the_spec(options, policy):
@@ -94,12 +106,53 @@ def test_effective_options_name_every_default_that_acts():
         ({"k": 2, "sampler": "med"}, "k=2 belongs to sampler=fixed_k and would be ignored by sampler=med"),
         ({"entropy_threshold": 0.2}, "entropy_threshold=0.2 belongs to sampler=med"),
         ({"template": "nonsense"}, "template must be JSON"),
+        ({"sampler": "slow_fast", "slow_threshold": 2}, "slow_threshold must be a number from 0 to 1, got 2"),
+        ({"sampler": "slow_fast", "max_slow_steps": 0}, "max_slow_steps must be a whole number, at least 1, got 0"),
+        ({"sampler": "slow_fast", "stable_window": 0}, "stable_window must be"),
+        ({"sampler": "slow_fast", "stable_variance": -1}, "stable_variance must be"),
+        ({"sampler": "slow_fast", "block_length": 8}, "block_length=8 would be ignored by sampler=slow_fast"),
+        ({"sampler": "slow_fast", "cache": "dual"}, "sampler=slow_fast has no fixed blocks; leave cache out"),
+        ({"sampler": "sliding_block", "cache": "prefix"}, "sampler=sliding_block has no fixed blocks"),
+        ({"sampler": "sliding_block", "max_block_length": 0}, "max_block_length must be"),
+        ({"sampler": "ada_block", "delimiters": ""}, "delimiters must hold texts or token ids, got ''"),
+        ({"sampler": "ada_block", "delimiters": []}, "delimiters must hold texts or token ids"),
+        ({"sampler": "ada_block", "delimiters": [1.5]}, "delimiters must hold texts or token ids"),
+        ({"sampler": "ada_block", "delimiters": True}, "delimiters must hold texts or token ids"),
+        ({"sampler": "ada_block", "delimiter_threshold": -0.1}, "delimiter_threshold must be"),
+        ({"sampler": "dus", "skip": 0}, "skip must be a whole number, at least 1, got 0"),
+        ({"sampler": "dus", "remask_below": 1.5}, "remask_below must be a number from 0 to 1"),
+        ({"sampler": "dus", "delimiters": 5}, r"delimiters=\(5,\) belongs to sampler=ada_block and would be ignored"),
+        ({"sampler": "remdm", "remdm_share": 1.5}, "remdm_share must be a number from 0 to 1"),
+        ({"sampler": "remdm", "remdm_loops": -1}, "remdm_loops must be a whole number, at least 0, got -1"),
+        ({"sampler": "remdm", "block_length": 8}, "block_length=8 would be ignored by sampler=remdm"),
+        ({"remdm_loops": 3}, "remdm_loops=3 belongs to sampler=remdm"),
+        ({"score": "pc"}, "score=pc needs token_frequencies=FILE, which lm-eval-mdlm frequencies writes"),
+        ({"score": "pc", "token_frequencies": 3}, "token_frequencies must name a file, got 3"),
+        ({"score": "pc", "token_frequencies": "no/file"}, "token_frequencies=no/file must be a file"),
+        ({"pc_lambda": 0.5}, "pc_lambda=0.5 belongs to score=pc and would be ignored by score=entropy"),
+        ({"score": "margin", "pc_alpha": 5}, "pc_alpha=5.0 belongs to score=pc and would be ignored by score=margin"),
+        ({"sampler": "med", "pc_alpha": 5}, "pc_alpha=5.0 belongs to sampler=fixed_k"),
+        ({"score": "pc", "pc_alpha": 0}, "pc_alpha must be above 0, got 0"),
+        ({"min_distance": -1}, "min_distance must be a number at least 0, got -1"),
+        ({"min_distance": math.inf}, "min_distance must be a finite number"),
+        ({"defer_end_of_text": "maybe"}, "defer_end_of_text must be True or False"),
     ],
 )
 def test_bad_option_is_refused_in_one_line(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         config(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_options_over_all_samplers_wrap_them_and_stand_beside_theirs_in_the_record():
+    both = config(sampler="sliding_block", block_length=7, min_distance=4, defer_end_of_text="true")
+    assert both.policy() == Spaced(Deferred(SlidingBlock(7)), 4.0)
+    record = both.effective()
+    assert (record["block_length"], record["max_block_length"], record["confidence_threshold"]) == (7, None, 0.9)
+    assert (record["min_distance"], record["defer_end_of_text"]) == (4.0, True)
+    assert config(sampler="ada_block").effective()["delimiters"] == ["\n"]
+    assert config(sampler="ada_block").effective()["block_length"] == 32
+    assert config(sampler="remdm").effective()["block_length"] is None
 
 
 def test_exit_needs_an_answer_to_watch():
