@@ -105,7 +105,10 @@ class DecodingPolicy(abc.ABC):
         return None
 
     def scope(self, progress: Progress) -> NDArray[np.bool_]:
-        """(region,) where the next pass may commit; masks outside of it are left out by the engine, fixed text too."""
+        """(region,) where the next pass may commit; the engine leaves out what is no mask.
+
+        By default the current block, which is not asked for where blocks are fixed and nothing is revised.
+        """
         inside = np.zeros(len(progress.masked), dtype=bool)
         inside[progress.block] = True
         return inside

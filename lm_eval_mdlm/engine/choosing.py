@@ -1,6 +1,6 @@
 """What every row's policy does after a pass, all rows of one policy at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from .row import Row
 
 SEEN_ANEW = ("entropy", "confidence", "margin", "logit_gap", "argmax")
 """Columns that a look may replace."""
+PER_ROW = ("block_masks", "block_step", "block_start", "block_span", "num_blocks")
+"""Numbers of a row that a policy may see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +68,8 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
         candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))
     decision = policy.decide(candidates)
     _check(policy, rows, candidates, decision)
-    commit, remask = (
-        grid.flat((torch.zeros_like(candidates.eligible) if mask is None else mask).numpy())
-        for mask in (decision.commit, decision.remask)
-    )
+    commit = grid.flat(decision.commit.numpy())
+    remask = np.zeros_like(commit) if decision.remask is None else grid.flat(decision.remask.numpy())
     tokens = None if decision.tokens is None else grid.flat(decision.tokens.numpy())
     return [
         Choice(
@@ -99,12 +99,11 @@ def _all_proposals(
 
 
 def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, grid: "_Grid") -> Candidates:
-    def per_row(name: str) -> Tensor:
-        return torch.tensor([getattr(row, name) for row in rows])
-
     def over_wanted(name: str) -> Tensor:
-        return grid.of(np.concatenate([getattr(row, name) for row in rows]))
+        own = [getattr(row, name) for row in rows]
+        return grid.of(own[0] if len(own) == 1 else np.concatenate(own))
 
+    numbers = torch.tensor([[getattr(row, name) for row in rows] for name in PER_ROW])
     argmax = grid.of(reading.argmax)
     return Candidates(
         entropy=grid.of(reading.entropy),
@@ -118,11 +117,11 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         noise=grid.of(np.concatenate([_noise(row) for row in rows])) if policy.needs_noise else torch.zeros(grid.shape),
         eligible=over_wanted("wanted_eligible"),
         revisable=over_wanted("wanted_revisable"),
-        block_masks=per_row("block_masks"),
-        block_step=per_row("block_step"),
-        block_start=per_row("block_start"),
-        block_length=per_row("block_span"),
-        num_blocks=per_row("num_blocks"),
+        block_masks=numbers[0],
+        block_step=numbers[1],
+        block_start=numbers[2],
+        block_length=numbers[3],
+        num_blocks=numbers[4],
         memories=tuple(row.memory for row in rows),
     )
 
@@ -153,11 +152,12 @@ class _Grid:
 
 def _check(policy: DecodingPolicy, rows: Sequence[Row], candidates: Candidates, decision: Decision) -> None:
     """Hold a policy to its promise: without it a run would not end."""
-    masks: Mapping[str, Tensor | None] = {"commit": decision.commit, "remask": decision.remask}
-    allowed = {"commit": candidates.eligible | candidates.revisable, "remask": candidates.revisable}
-    for name, mask in masks.items():
-        if mask is not None and bool((mask & ~allowed[name]).any()):
-            raise RuntimeError(f"{policy} wants to {name} positions that it may not; a policy must stay in its scope.")
+    allowed = candidates.eligible | candidates.revisable if policy.revises else candidates.eligible
+    stray = decision.commit & ~allowed
+    if decision.remask is not None:
+        stray |= decision.remask & ~candidates.revisable
+    if stray.any():
+        raise RuntimeError(f"{policy} wants to change positions that it may not; a policy must stay in its scope.")
     if policy.may_pause or policy.revises:  # then a change alone is no progress
         limits = [policy.most_steps(row.num_masks) for row in rows]
         late = [row.steps for row, most in zip(rows, limits, strict=True) if most is None or row.steps >= most]

@@ -32,7 +32,7 @@ class Row(Job):
         self.settled = False
         self._offset = len(plan.prompt_ids)
         self._masked = ids == plan.mask_token_id
-        self._free = self._masked.copy()
+        self._free, self._none = self._masked.copy(), np.zeros_like(self._masked)
         self._block_length = plan.block_length if plan.policy.has_fixed_blocks else len(ids)
         blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), self._block_length)
         self._blocks = [np.array(block) for block in blocks]
@@ -230,9 +230,10 @@ class Row(Job):
         self.canvas[self._offset + change.positions] = change.tokens
         self._committed_in[change.positions] = self.steps + 1
         self._masked[change.positions] = False
-        self.canvas[self._offset + change.remasked] = self.plan.mask_token_id
-        self._committed_in[change.remasked] = 0
-        self._masked[change.remasked] = True
+        if len(change.remasked):
+            self.canvas[self._offset + change.remasked] = self.plan.mask_token_id
+            self._committed_in[change.remasked] = 0
+            self._masked[change.remasked] = True
         self.memory, self._exit_memory = change.memory, change.exit_memory
 
     def _settle(self) -> None:
@@ -242,12 +243,7 @@ class Row(Job):
     def _look(self) -> None:
         """Work out what the next step needs to see."""
         self._known_recomputed = None
-        eligible, revisable = np.zeros_like(self._masked), None
-        if not self.complete:
-            progress = Progress(self._masked, self._free, self._blocks[self._block], self.memory)
-            eligible = self._masked & self.plan.policy.scope(progress)
-            revisable = self.plan.policy.revisable(progress)
-        revisable = np.zeros_like(self._masked) if revisable is None else revisable & self._free & ~self._masked
+        eligible, revisable = self._find_scope()
         answer = self._masked & self._is_answer
         self.wanted = np.flatnonzero(eligible | answer | revisable)
         """Positions whose distributions the next step needs, ascending: eligible and revisable ones, and the answer."""
@@ -257,6 +253,21 @@ class Row(Job):
         """Which of them are masks that the policy may commit."""
         self.wanted_revisable = revisable[self.wanted]
         """Which of them are committed tokens that the policy may replace or take back."""
+
+    def _find_scope(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of the region, where the policy may commit, and what it may replace or take back."""
+        policy, eligible, revisable = self.plan.policy, np.zeros_like(self._masked), self._none
+        if self.complete:
+            return eligible, revisable
+        block = self._blocks[self._block]
+        if policy.has_fixed_blocks and not policy.revises:  # so it is in almost all passes
+            eligible[block] = self._masked[block]
+            return eligible, revisable
+        progress = Progress(self._masked, self._free, block, self.memory)
+        found = policy.revisable(progress)
+        if found is not None:
+            revisable = found & self._free & ~self._masked
+        return self._masked & policy.scope(progress), revisable
 
     @property
     def gold_log_prob(self) -> float | None:
