@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .masking import Masking, masking_of
 from .optimisers import OPTIMISERS
 
 
@@ -36,6 +37,14 @@ class TrainingConfig:
     free_share: float = option(
         "share of these that are laid out freely: no filling, all maskable", 0.3, least=0, most=1
     )
+    block_share: float = option(
+        "share of the rows masked as decoding in blocks meets them: all before a block known, nothing behind it, and "
+        "only the block learnt",
+        0.0,
+        least=0,
+        most=1,
+    )
+    block_length: int = option("positions of such a block, counted from the end of the prompt", 32, least=1)
     end_padding: int = option("a free response is followed by 1 to this many end-of-text tokens", 16, least=1)
     steps: int = option("optimiser steps", 1000, least=1)
     batch_size: int = option("rows per step, over all devices", 32, least=1)
@@ -111,6 +120,11 @@ class TrainingConfig:
         if self.weights_dtype != "auto":
             return self.weights_dtype
         return "bfloat16" if self.lora_rank and self.precision == "bfloat16" else "float32"
+
+    @property
+    def masking(self) -> Masking:
+        """The rule by which the rows of training are masked."""
+        return masking_of(self.block_share, self.block_length)
 
     def record(self) -> dict[str, Any]:
         """The options that decide what is computed, as plain values."""

@@ -152,6 +152,7 @@ def _trainer(
         rows_per_step=config.batch_size,
         mask_token_id=tokens.mask_token_id,
         seed=config.seed,
+        masking=config.masking,
     )
     kept = plan.held_out and validation_rows(
         plan.held_out.examples, layout, draws=config.evaluation_draws, mask_token_id=tokens.mask_token_id
