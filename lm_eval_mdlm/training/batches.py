@@ -57,7 +57,7 @@ class NoisyRows(Dataset[NoisyRow]):
         """`num_rows` may exceed the number of examples: each pass over them has an order of its own."""
         self.examples, self.layout, self.num_rows, self.rows_per_step = examples, layout, num_rows, rows_per_step
         self.mask_token_id, self.seed, self.shuffle, self.masking = mask_token_id, seed, shuffle, masking
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._keep_what_rows_share()
 
     def __len__(self) -> int:
         return self.num_rows
@@ -77,20 +77,26 @@ class NoisyRows(Dataset[NoisyRow]):
     def mask_ratio(self, place: int) -> float:
         """Uniform on [MIN_MASK_RATIO, 1], stratified: those of a step are evenly spaced, and shifted at random."""
         step, row = divmod(place, self.rows_per_step)
-        shift = np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + step])).random()
-        return MIN_MASK_RATIO + (1 - MIN_MASK_RATIO) * ((shift + row / self.rows_per_step) % 1)
+        return MIN_MASK_RATIO + (1 - MIN_MASK_RATIO) * ((self._shift(step) + row / self.rows_per_step) % 1)
+
+    def _draw_shift(self, step: int) -> float:
+        return float(np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + step])).random())
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return np.arange(len(self.examples))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
 
+    def _keep_what_rows_share(self) -> None:
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._shift = functools.lru_cache(maxsize=2)(self._draw_shift)
+
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_order"}
+        return {name: value for name, value in vars(self).items() if name not in ("_order", "_shift")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._keep_what_rows_share()
 
 
 def in_order_of_content(examples: Sequence[TokenizedExample]) -> list[TokenizedExample]:

@@ -78,6 +78,7 @@ class TrainingConfig:
         "spread weights, gradients and optimiser states over all processes (FSDP2); needs a launcher", False
     )
     compile: bool = option("compile the network; every batch is then padded to one length", False)
+    deterministic: bool = option("on a GPU too the same bits in every run; slower, and some networks cannot", False)
     seed: int = option("decides weights, order, layouts and masks", 0, least=0)
     log_every: int = option("steps between log lines", 50, least=1)
     evaluate_every: int = option("steps between validation losses, with --validation", 500, least=1)
@@ -136,12 +137,13 @@ class TrainingConfig:
 
     def check_same(self, path: Path) -> None:
         """UsageError if the run recorded in `path` had other options."""
-        before = json.loads(path.read_text())
+        # Options that are newer than the run had their defaults in it.
+        before = {field.name: field.default for field in dataclasses.fields(self)} | json.loads(path.read_text())
         for name, value in self.record().items():
-            if before.get(name) != value:
+            if before[name] != value:
                 raise UsageError(
                     f"--resume: --{name.replace('_', '-')} is {value!r}, the run in {path.parent} had "
-                    f"{before.get(name)!r}; give the same, or another --out."
+                    f"{before[name]!r}; give the same, or another --out."
                 )
 
 

@@ -21,7 +21,7 @@ class Masked(NamedTuple):
     learnt: Flags
     """(L,) tokens in the loss; all of them hidden."""
     num_learnable: int
-    """Tokens of which `learnt` is a random part: each counts by 1 / (ratio * num_learnable), so that a row is a mean."""
+    """Tokens of which `learnt` is a random part: each of it counts by 1 / (ratio * num_learnable)."""
 
 
 class Masking(abc.ABC):
