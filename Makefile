@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint check demo train-demo clean
+.PHONY: setup test lint check demo train-demo experiment clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,11 @@ train-demo: $(STAMP)
 	  --template '[{"reasoning": 104}, {"text": "\nThe answer is "}, {"answer": 4}]' --free-share 0.25 --end-padding 4 \
 	  --batch-size 256 --steps $(DEMO_STEPS) --learning-rate 2e-3 --warmup-steps 300 --decay-share 0.4 \
 	  --weight-decay 0.05 --average-decay 0.998 --compile --workers 13 --save-every 0 --seed 0
+
+# docs/posterior.md: five small bases and eight arms of each; wants a GPU. After a kill the same command goes on.
+experiment: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[report]'
+	$(BIN)/python -m lm_eval_mdlm.demo.experiment --out build/experiment
 
 clean:
 	rm -rf $(VENV) build dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -24,7 +24,10 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "traces": {"errors", "running", "scoring"},
     "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
-    "demo": {"backbones", "running", "checkpoints"},
+    "demo": {
+        *("errors", "backbones", "options", "running", "checkpoints"),
+        *("scoring", "traces", "harness", "training"),
+    },
     "commands": {"errors", "traces", "harness", "training"},
 }
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything

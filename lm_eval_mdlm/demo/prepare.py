@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def prepare(out: Path, *, seed: int, num_train: int, **sizes: int) -> None:
     write_lines(out / "puzzles.jsonl", draw_records(seed, "test", num_word_problems=0, num_puzzles=NUM_TEST))
 
 
-def write_lines(path: Path, records: Iterable[dict[str, str]]) -> None:
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object per line."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 

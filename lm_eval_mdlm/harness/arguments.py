@@ -4,8 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lm_eval.utils import simple_parse_args_string
-
 from ..errors import UsageError
 
 
@@ -33,4 +31,6 @@ def _options(flag: str, text: str) -> dict[str, Any]:
             raise UsageError(
                 f"{flag} must be name=value,name=value or a JSON object, got {piece!r}; values with commas need JSON."
             )
+    from lm_eval.utils import simple_parse_args_string  # here, so that JSON is read where lm_eval is not installed
+
     return dict(simple_parse_args_string(text))

@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .layout import Layout, TokenizedExample
+from .masking import Anywhere, Masking
 
 
 MIN_MASK_RATIO = 1e-3
 """Mask ratios are drawn from here to 1, so that weights of 1 / ratio stay bounded, as in LLaDA's training code."""
+_ANYWHERE = Anywhere()
 
 
 class NoisyRow(NamedTuple):
@@ -30,11 +32,11 @@ class NoisyRow(NamedTuple):
     noisy_ids: NDArray[np.int64]
     """(L,) the canvas, masked."""
     masked: NDArray[np.int64]
-    """(M,) masked positions."""
+    """(M,) masked positions that are learnt; others may be masked beside them."""
     targets: NDArray[np.int64]
     """(M,) what was there."""
     weight: float
-    """Of each masked token: 1 / (mask ratio * maskable tokens)."""
+    """Of each of these: 1 / (mask ratio * tokens that could have been among them)."""
 
 
 class NoisyRows(Dataset[NoisyRow]):
@@ -50,11 +52,12 @@ class NoisyRows(Dataset[NoisyRow]):
         mask_token_id: int,
         seed: int,
         shuffle: bool = True,
+        masking: Masking = _ANYWHERE,
     ) -> None:
         """`num_rows` may exceed the number of examples: each pass over them has an order of its own."""
         self.examples, self.layout, self.num_rows, self.rows_per_step = examples, layout, num_rows, rows_per_step
-        self.mask_token_id, self.seed, self.shuffle = mask_token_id, seed, shuffle
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self.mask_token_id, self.seed, self.shuffle, self.masking = mask_token_id, seed, shuffle, masking
+        self._keep_what_rows_share()
 
     def __len__(self) -> int:
         return self.num_rows
@@ -65,28 +68,35 @@ class NoisyRows(Dataset[NoisyRow]):
         rng = np.random.Generator(np.random.Philox(key=[self.seed, place]))
         clean = self.layout.draw(example, rng)
         ratio = self.mask_ratio(place)
-        masked = np.flatnonzero(clean.maskable & (rng.random(len(clean.token_ids)) < ratio))
+        masked = self.masking.draw(clean, ratio, rng)
         noisy_ids = clean.token_ids.copy()
-        noisy_ids[masked] = self.mask_token_id
-        return NoisyRow(noisy_ids, masked, clean.token_ids[masked], 1 / (ratio * clean.maskable.sum()))
+        noisy_ids[masked.hidden] = self.mask_token_id
+        learnt = np.flatnonzero(masked.learnt)
+        return NoisyRow(noisy_ids, learnt, clean.token_ids[learnt], 1 / (ratio * masked.num_learnable))
 
     def mask_ratio(self, place: int) -> float:
         """Uniform on [MIN_MASK_RATIO, 1], stratified: those of a step are evenly spaced, and shifted at random."""
         step, row = divmod(place, self.rows_per_step)
-        shift = np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + step])).random()
-        return MIN_MASK_RATIO + (1 - MIN_MASK_RATIO) * ((shift + row / self.rows_per_step) % 1)
+        return MIN_MASK_RATIO + (1 - MIN_MASK_RATIO) * ((self._shift(step) + row / self.rows_per_step) % 1)
+
+    def _draw_shift(self, step: int) -> float:
+        return float(np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + step])).random())
 
     def _draw_order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
             return np.arange(len(self.examples))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
 
+    def _keep_what_rows_share(self) -> None:
+        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._shift = functools.lru_cache(maxsize=2)(self._draw_shift)
+
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in vars(self).items() if name != "_order"}
+        return {name: value for name, value in vars(self).items() if name not in ("_order", "_shift")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         vars(self).update(state)
-        self._order = functools.lru_cache(maxsize=2)(self._draw_order)
+        self._keep_what_rows_share()
 
 
 def in_order_of_content(examples: Sequence[TokenizedExample]) -> list[TokenizedExample]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .masking import Masking, masking_of
 from .optimisers import OPTIMISERS
 
 
@@ -36,6 +37,14 @@ class TrainingConfig:
     free_share: float = option(
         "share of these that are laid out freely: no filling, all maskable", 0.3, least=0, most=1
     )
+    block_share: float = option(
+        "share of the rows masked as decoding in blocks meets them: all before a block known, nothing behind it, and "
+        "only the block learnt",
+        0.0,
+        least=0,
+        most=1,
+    )
+    block_length: int = option("positions of such a block, counted from the end of the prompt", 32, least=1)
     end_padding: int = option("a free response is followed by 1 to this many end-of-text tokens", 16, least=1)
     steps: int = option("optimiser steps", 1000, least=1)
     batch_size: int = option("rows per step, over all devices", 32, least=1)
@@ -69,6 +78,7 @@ class TrainingConfig:
         "spread weights, gradients and optimiser states over all processes (FSDP2); needs a launcher", False
     )
     compile: bool = option("compile the network; every batch is then padded to one length", False)
+    deterministic: bool = option("on a GPU too the same bits in every run; slower, and some networks cannot", False)
     seed: int = option("decides weights, order, layouts and masks", 0, least=0)
     log_every: int = option("steps between log lines", 50, least=1)
     evaluate_every: int = option("steps between validation losses, with --validation", 500, least=1)
@@ -112,6 +122,11 @@ class TrainingConfig:
             return self.weights_dtype
         return "bfloat16" if self.lora_rank and self.precision == "bfloat16" else "float32"
 
+    @property
+    def masking(self) -> Masking:
+        """The rule by which the rows of training are masked."""
+        return masking_of(self.block_share, self.block_length)
+
     def record(self) -> dict[str, Any]:
         """The options that decide what is computed, as plain values."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUN_ONLY}
@@ -122,12 +137,13 @@ class TrainingConfig:
 
     def check_same(self, path: Path) -> None:
         """UsageError if the run recorded in `path` had other options."""
-        before = json.loads(path.read_text())
+        # Options that are newer than the run had their defaults in it.
+        before = {field.name: field.default for field in dataclasses.fields(self)} | json.loads(path.read_text())
         for name, value in self.record().items():
-            if before.get(name) != value:
+            if before[name] != value:
                 raise UsageError(
                     f"--resume: --{name.replace('_', '-')} is {value!r}, the run in {path.parent} had "
-                    f"{before.get(name)!r}; give the same, or another --out."
+                    f"{before[name]!r}; give the same, or another --out."
                 )
 
 

@@ -24,6 +24,8 @@ class CleanCanvas(NamedTuple):
     """(L,)"""
     maskable: NDArray[np.bool_]
     """(L,); true in the response, except for a template's fixed text."""
+    prompt_length: int
+    """Tokens before the response, in which blocks begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,8 @@ class Layout:
     def _canvas(prompt: TokenIds, pieces: Sequence[tuple[TokenIds, bool]]) -> CleanCanvas:
         token_ids = np.concatenate([prompt, *(ids for ids, _ in pieces)])
         flags = [np.full(len(ids), maskable) for ids, maskable in pieces]
-        return CleanCanvas(token_ids, np.concatenate([np.zeros(len(prompt), dtype=bool), *flags]))
+        maskable = np.concatenate([np.zeros(len(prompt), dtype=bool), *flags])
+        return CleanCanvas(token_ids, maskable, len(prompt))
 
 
 def layout_of(template: Template, encode: Encode, *, end_token_id: int, free_share: float, end_padding: int) -> Layout:

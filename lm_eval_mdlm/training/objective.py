@@ -31,7 +31,10 @@ class MaskedDenoising(nn.Module):
         """The loss, averaged over rows, and in evaluation `row_losses` too; `weights` hold all normalisation."""
         decoder, head = self.network.get_decoder(), self.network.get_output_embeddings()  # type: ignore[operator]
         # A four-dimensional mask is taken as it is; a two-dimensional one costs a device sync in every pass.
-        states = decoder(input_ids=token_ids, attention_mask=present[:, None, None, :], use_cache=False)[0]
+        # Embedded here, outside what --compile compiles: there, repeatable gradients of a token that stands at many
+        # places, as the mask does, are summed one place after the other.
+        embedded = self.network.get_input_embeddings()(token_ids)  # type: ignore[operator]
+        states = decoder(inputs_embeds=embedded, attention_mask=present[:, None, None, :], use_cache=False)[0]
         # The first token of a canvas has no row before it and is read from its own.
         rows = masked - self.offset * (masked % token_ids.shape[1] > 0)
         logits = head(states.flatten(0, 1)[rows])

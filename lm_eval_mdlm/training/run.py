@@ -26,6 +26,7 @@ from .objective import MaskedDenoising
 from .optimisers import OPTIMISERS
 from .plan import ExampleSet, Plan, shape_of, workload_of
 from .progress import Progress
+from .repeatable import repeatable_passes
 from .resuming import CompletionMarker, newest_complete
 from .saving import save_adapter, save_checkpoint
 from .sharding import plugin_options
@@ -65,7 +66,8 @@ def train(config: TrainingConfig) -> dict[str, float]:
         _remove_unfinished(out)
     launch.wait_for_all()
     trainer, averages = _trainer(config, trained, arguments, plan, layout)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with repeatable_passes(config.deterministic):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if averages is not None:
         averages.copy_to_model()
     losses = _last_losses(trainer, validate=plan.held_out is not None, changed=averages is not None)
@@ -152,6 +154,7 @@ def _trainer(
         rows_per_step=config.batch_size,
         mask_token_id=tokens.mask_token_id,
         seed=config.seed,
+        masking=config.masking,
     )
     kept = plan.held_out and validation_rows(
         plan.held_out.examples, layout, draws=config.evaluation_draws, mask_token_id=tokens.mask_token_id

@@ -98,8 +98,11 @@ class Uniform(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
 
+    def get_input_embeddings(self):
+        return lambda token_ids: torch.zeros(*token_ids.shape, 4)
+
     def get_decoder(self):
-        return lambda input_ids, attention_mask, use_cache: (torch.zeros(*input_ids.shape, 4),)
+        return lambda inputs_embeds, attention_mask, use_cache: (inputs_embeds,)
 
     def get_output_embeddings(self):
         return nn.Linear(4, self.vocabulary, bias=False)
@@ -122,10 +125,11 @@ def test_padding_changes_no_target_and_shift_reads_the_state_before(shift):
     class Echo(nn.Module):
         """States are token positions, the head passes them on."""
 
+        def get_input_embeddings(self):
+            return lambda token_ids: torch.arange(token_ids.shape[1]).expand(token_ids.shape)[..., None].float()
+
         def get_decoder(self):
-            return lambda input_ids, attention_mask, use_cache: (
-                torch.arange(input_ids.shape[1]).expand(input_ids.shape)[..., None].float(),
-            )
+            return lambda inputs_embeds, attention_mask, use_cache: (inputs_embeds,)
 
         def get_output_embeddings(self):
             def head(states):
