@@ -143,3 +143,49 @@ def test_distances_are_kept_best_first_in_the_rule_s_own_order(policy, columns, 
     # Three eligible masks of five, and g = 5: a gap of exactly three.
     rows = type(rows)(**{**vars(rows), "eligible": torch.tensor([[True, True, False, False, True]])})
     assert set(filled(Spaced(policy, 5.0).decide(rows))) in ({0, 4}, {1, 4})
+
+
+def where(rule, masked, memory, masks_at_start=None) -> list[int]:
+    """Scope of a region that `masked` says the length and the masks of."""
+    now = torch.tensor(masked).bool().numpy()
+    started = torch.ones(len(masked) if masks_at_start is None else masks_at_start).nonzero().flatten().numpy()
+    return rule.scope(Progress(now, now, started, memory)).nonzero()[0].tolist()
+
+
+def test_slow_fast_fills_its_stretch_to_the_last_position_before_it_explores_again():
+    rule = SlowFast()
+    assert where(rule, [0, 0, 1, 0, 1, 1], Stage(end=2)) == [2]
+    assert where(rule, [0, 0, 0, 0, 1, 1], Stage(end=3)) == [4, 5]
+    assert where(rule, [0, 1, 1, 1], Stage(horizons=(3,))) == [1, 2, 3]
+    fast = rule.decide(seen([0.2], Stage(end=2), position=[2]))
+    assert filled(fast) == [0] and fast.memories == [Stage(end=2)]
+    slow = rule.decide(seen([0.2, 0.3], Stage(end=2), position=[3, 4]))
+    assert filled(slow) == [1] and slow.memories == [Stage(end=2, horizons=(4,))]
+
+
+def test_ada_block_opens_the_next_block_right_behind_the_last():
+    rule = AdaBlock(block_length=2, delimiters=(7,))
+    assert where(rule, [0, 0, 1, 1, 1, 1, 1], 4) == [2, 3]
+    assert where(rule, [0, 0, 1, 1, 1, 1, 1], 2) == [2, 3]
+    assert where(rule, [0, 0, 1, 1, 1, 1, 1], 2, masks_at_start=16) == [2, 3, 4, 5]
+    assert rule.focus(seen([0.9, 0.9, 0.9], 4, position=[4, 5, 6])).memories == (6,)
+
+
+@pytest.mark.parametrize(("share", "filled_before"), [(0.0, 1), (0.3, 1), (0.5, 2), (0.75, 3), (1.0, 4), (0.7499, 2)])
+def test_remdm_takes_back_once_its_share_is_filled_and_no_more_than_its_loops(share, filled_before):
+    rule = ReMask(remdm_share=share, remdm_loops=2)
+    free = torch.tensor([0, 1, 1, 1, 1, 0]).bool().numpy()
+    for number in range(5):
+        masked = free.copy()
+        masked[1 : 1 + number] = False
+        progress = Progress(masked, free, free.nonzero()[0], 1)
+        back = rule.revisable(progress)
+        if number >= filled_before:
+            assert back.nonzero()[0].tolist() == list(range(1, 1 + number)) and not rule.scope(progress).any()
+        else:
+            assert back is None and (rule.scope(progress) == masked).all()
+        over = Progress(masked, free, free.nonzero()[0], 2)
+        assert rule.revisable(over) is None and (rule.scope(over) == masked).all()
+    assert [rule.is_final(n) for n in (0, 1, 2)] == [False, False, True]
+    assert [rule.completes(0, n) for n in (1, 2)] == [False, True] and not rule.completes(1, 2)
+    assert (rule.most_steps(4), ReMask(remdm_loops=0).revises) == (8, False)
