@@ -22,6 +22,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
     "traces": {"errors", "running", "scoring"},
+    "report": {"errors"},
     "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {"backbones", "running", "checkpoints"},
@@ -37,6 +38,7 @@ LIBRARIES = {  # third-party packages by room; rooms that are not named are only
     "options": {"torch"},
     "running": {"torch", "accelerate", "tqdm"},
     "traces": {"numpy", "scipy", "sklearn", "matplotlib"},
+    "report": {"numpy", "scipy", "matplotlib", "jinja2"},
     "commands": set(),
 }
 USES_LM_EVAL = {"harness", *FACE}
