@@ -26,7 +26,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {"backbones", "running", "checkpoints"},
-    "commands": {"errors", "traces", "harness", "training"},
+    "commands": {"errors", "traces", "report", "harness", "training"},
 }
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers

@@ -94,9 +94,35 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 
 def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
-    def written(value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value, default=str)
-
     return ", ".join(
-        f"{name}={written(value)}" for name, value in own.items() if any(other.get(name) != value for other in others)
+        f"{name}={_written(value)}" for name, value in own.items() if any(other.get(name) != value for other in others)
     )
+
+
+def families_of(methods: Sequence[Method]) -> dict[str, str]:
+    """For each method the line that it is a point of: methods that differ by the values of numbers alone share one."""
+    described = {method.name: _described(method, methods) for method in methods}
+    counted = list(described.values())
+    # A line of a single point needs no other name than the point's.
+    return {name: text if counted.count(text) > 1 and text else name for name, text in described.items()}
+
+
+def _described(method: Method, methods: Sequence[Method]) -> str:
+    models = {other.runs[0].model for other in methods}
+    named = [method.runs[0].model] if len(models) > 1 else []
+    for name, value in method.options.items():
+        if any(other.options.get(name) != value for other in methods):
+            named.append(name if _is_number(value) else f"{name}={_written(value)}")
+    return ", ".join(named)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -75,6 +75,10 @@ class Summary:
         """Of the method with the fewest passes that is not shown to be worse than the best; None without passes."""
         return next((row for row in self.rows if row.is_knee), None)
 
+    def difference(self, method: str, other: str) -> Difference | None:
+        """Of the first to the second; None where they have nothing in common."""
+        return _to(method, other, self.between)
+
     def ahead(self, method: str, other: str) -> tuple[int, int]:
         """With how many prompts the first has the higher score, of how many prompts that both have."""
         both = [scores for scores in self.by_prompt.values() if method in scores and other in scores]

@@ -48,7 +48,8 @@ def write_run(
             lines.append(json.dumps(line | {name: values[i] for name, values in (numbers or {}).items()}))
     given = {"model": model, "model_args": {"pretrained": "demo"}, "gen_kwargs": dict(gen_kwargs or {})}
     if effective is not None:
-        given["mdlm"] = {"decoding_by_task": {task: dict(effective)}, "versions": {"torch": "2.13"}, "dtype": "float32"}
+        record = {"decoding_by_task": {task: dict(effective)}, "loading": {"pretrained": "demo"}, "dtype": "float32"}
+        given["mdlm"] = record
     plain = {
         "results": {task: reported},
         "configs": {task: {"task": task, "doc_to_text": prompt, "metric_list": [{"metric": metric}]}},
