@@ -7,7 +7,7 @@ import numpy as np
 
 from .boards import Cell
 from .crossed import Values, mean_interval, spread, varies_over_problems_alone
-from .intervals import Interval, mcnemar, paired_interval
+from .intervals import SIGNIFICANT, Interval, mcnemar, paired_interval
 
 
 Key = tuple[str, int]
@@ -50,7 +50,7 @@ class Difference:
     @property
     def is_worse(self) -> bool:
         """Whether it is significantly below 0."""
-        return self.value < 0 and self.p < 0.05
+        return self.value < 0 and self.p < SIGNIFICANT
 
 
 def mean_of(cells: Sequence[Cell]) -> Mean:

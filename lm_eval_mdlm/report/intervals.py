@@ -11,6 +11,8 @@ from scipy.stats import binomtest, norm
 
 LEVEL = 0.95
 """Of every interval of a page."""
+SIGNIFICANT = 0.05
+"""A p below it is called significant."""
 
 
 @dataclass(frozen=True)

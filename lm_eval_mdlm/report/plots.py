@@ -16,12 +16,12 @@ INK = "#123456"
 """Stands for the colour of the text, which differs between light and dark pages."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-WIDTH = 5.4
+WIDTH = 4.8
 """Inches at 72 points: about the width of a telephone, so that letters there have their full size."""
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lm-eval-mdlm",
-    "font.size": 9,
+    "font.size": 10,
     "font.family": "sans-serif",
     **{f"{name}.color": INK for name in ("text", "xtick", "ytick")},
     "axes.edgecolor": INK,
@@ -64,7 +64,7 @@ def accuracy_against_passes(
         _draw_others(axes, [(n, row) for n, row in enumerate(summary.rows, 1) if not row.nfe], scale)
         axes.set(xlabel="forward passes per row (NFE)", ylabel=f"{_plain(summary.board.metric)}{scale.unit}")
         _logarithmic(axes)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize=8, ncols=1)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize=9)
         return _titled(save(prefix), {f"{prefix}-point-{number}": _hover(row, scale) for number, row in placed})
 
 
@@ -117,7 +117,7 @@ def _draw_front(axes: Any, rows: Sequence[Row], scale: Scale) -> None:
 
 def _draw_others(axes: Any, others: Sequence[tuple[int, Row]], scale: Scale) -> None:
     for number, row in others:
-        label = f"{number}  {_plain(row.method)} (passes not counted)"
+        label = _plain(f"{number}  {_short(row.method, 24)} (passes not counted)")
         axes.axhline(row.mean.value * scale.factor, linestyle="-.", linewidth=1, color=INK, alpha=0.6, label=label)
 
 
@@ -204,7 +204,11 @@ def _numbered(summary: Summary) -> list[str]:
 
 def _ticks(names: Sequence[str]) -> list[str]:
     """Names short enough to leave room for what they name."""
-    return [_plain(name if len(name) <= 20 else f"{name[:19]}…") for name in names]
+    return [_plain(_short(name, 18)) for name in names]
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _plain(text: str) -> str:

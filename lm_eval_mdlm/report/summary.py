@@ -11,7 +11,7 @@ from .attempts import pass_at
 from .boards import Board, Cell
 from .comparing import Difference, Mean, difference, mean_of
 from .fronts import Point, best, front, knee, rank_agreement
-from .intervals import holm
+from .intervals import SIGNIFICANT, holm
 from .outcome_classes import OutcomeClass, classes_of
 
 
@@ -42,12 +42,16 @@ class Row:
     @property
     def is_worse(self) -> bool:
         """Whether it is significantly worse than the baseline, after Holm's adjustment."""
-        return self.to_baseline is not None and self.to_baseline.value < 0 and (self.p_adjusted or 1.0) < 0.05
+        return self._is_told_apart and self.to_baseline is not None and self.to_baseline.value < 0
 
     @property
     def is_better(self) -> bool:
         """Whether it is significantly better than the baseline, after Holm's adjustment."""
-        return self.to_baseline is not None and self.to_baseline.value > 0 and (self.p_adjusted or 1.0) < 0.05
+        return self._is_told_apart and self.to_baseline is not None and self.to_baseline.value > 0
+
+    @property
+    def _is_told_apart(self) -> bool:
+        return self.p_adjusted is not None and self.p_adjusted < SIGNIFICANT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,16 @@ def test_front_knee_best_and_differences_of_a_ladder(tmp_path):
     assert found.row("silly").p_adjusted == pytest.approx(3 * 2 / 2**17)
 
 
+def test_a_difference_whose_p_is_too_small_for_a_number_is_significant(tmp_path):
+    write_run(tmp_path / "a", [1] * 1200, nfe=64.0, gen_kwargs={"way": 1})
+    write_run(tmp_path / "b", [0] * 1200, gen_kwargs={"way": 2})
+    found = summarise(board(tmp_path), "a")
+    assert found.row("b").p_adjusted == 0.0
+    assert found.row("b").is_worse and not found.row("b").is_better
+    back = summarise(board(tmp_path), "b")
+    assert back.row("a").is_better and not back.row("a").is_worse
+
+
 def test_without_a_name_the_baseline_is_the_one_with_most_passes(tmp_path):
     write_ladder(tmp_path)
     write_run(tmp_path / "other", [1] * 40, nfe=None, model="hf")

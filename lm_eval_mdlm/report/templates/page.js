@@ -53,7 +53,8 @@ const half = (name, row) => {
     return own;
   }
   const passes = row[1] === null ? "" : `, ${row[1]} passes`;
-  own.append(make("p", { className: "remark", textContent: `score ${row[0]}${passes}, read: ${text(row[2])}` }));
+  const reading = row[2] === row[3] ? "" : `, read: ${text(row[2])}`;
+  own.append(make("p", { className: "remark", textContent: `score ${row[0]}${passes}${reading}` }));
   own.append(...panels.map((panel) => panel(row)).filter(Boolean));
   return own;
 };
