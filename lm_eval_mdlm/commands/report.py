@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--markdown", type=Path, metavar="FILE", help="verdict and tables, to paste")
     made.add_argument("--latex", type=Path, metavar="FILE", help="the tables, with booktabs")
     made.add_argument("--csv", type=Path, metavar="FILE", help="a row for each method, task and filter")
+    made.add_argument("--plots", type=Path, metavar="FOLDER", help="accuracy against passes as SVG and PNG")
     made.add_argument("--max_mb", type=float, default=4.0, help="of texts in the sample browser (4)")
     return made
 

@@ -24,22 +24,23 @@ class Texts:
         return self.numbers[text]
 
 
-def browser_data(boards: Sequence[Board], most_characters: int) -> dict[str, Any]:
+def browser_data(boards: Sequence[tuple[Board, str, str]], most_characters: int) -> dict[str, Any]:
     """Plain values for the page's script.
 
     Problems on which runs disagree come first, so that where the texts of all are too long for the page those of least
     interest are left out; `left_out` of a board counts them.
 
     Args:
-        boards: With or without samples.
+        boards: With or without samples; with each the two methods that are shown first.
         most_characters: Of all texts together; shared evenly by the boards.
     """
     texts = Texts()
     found = []
-    for place, board in enumerate(boards, 1):
+    for place, (board, *first) in enumerate(boards, 1):
         cells = [cell for cell in board.cells if cell.outcomes.samples]
         if cells:
-            found.append(_board(board, cells, texts, most_characters * place // len(boards)))
+            own = _board(board, cells, texts, most_characters * place // len(boards))
+            found.append(own | {"first": [_place(cells, method) for method in first]})
     return {"texts": list(texts.numbers), "boards": found}
 
 
@@ -63,6 +64,11 @@ def _board(board: Board, cells: Sequence[Cell], texts: Texts, most_characters: i
         ],
         "left_out": len(keys) - len(kept),
     }
+
+
+def _place(cells: Sequence[Cell], method: str) -> int:
+    """Of the method's first run; 0 if it has none with samples."""
+    return next((place for place, cell in enumerate(cells) if cell.method == method), 0)
 
 
 def _disagree(key: tuple[str, int], by_cell: Sequence[dict[tuple[str, int], Sample]], metric: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,38 +54,69 @@ class Difference:
         return self.value < 0 and self.p < SIGNIFICANT
 
 
-def mean_of(cells: Sequence[Cell]) -> Mean:
-    """Of all cells of a method on a board."""
-    by_prompt = _by_prompt(cells)
-    if not by_prompt:
-        value = float(np.mean([cell.outcomes.mean for cell in cells]))
-        return Mean(value=value, interval=None, num_problems=0, left_out=0, over="no samples")
-    keys = _common(list(by_prompt.values()))
-    values = _values(by_prompt, keys)
+@dataclass(frozen=True)
+class Side:
+    """One method on a board, made ready to be compared with several others."""
+
+    cells: tuple[Cell, ...]
+
+    @cached_property
+    def by_prompt(self) -> dict[str, Scores]:
+        """The mean score over seeds of every document that all seeds have, by prompt."""
+        found: dict[str, list[Scores]] = {}
+        for cell in self.cells:
+            if cell.outcomes.scores:
+                found.setdefault(cell.prompt, []).append(cell.outcomes.scores)
+        return {
+            prompt: {key: sum(one[key] for one in seeds) / len(seeds) for key in _common(seeds)}
+            for prompt, seeds in found.items()
+        }
+
+    @cached_property
+    def keys(self) -> frozenset[Key]:
+        """Documents that any cell has a score of."""
+        return frozenset(key for cell in self.cells for key in cell.outcomes.scores)
+
+    @cached_property
+    def asked(self) -> dict[str, dict[Key, str]]:
+        """Hashes of the contexts by prompt."""
+        return {cell.prompt: {one.key: one.prompt_hash for one in cell.outcomes.samples} for cell in self.cells}
+
+
+def side(cells: Sequence[Cell]) -> Side:
+    """All cells of a method on a board."""
+    return Side(tuple(cells))
+
+
+def mean_of(one: Side) -> Mean:
+    """Over all that the method has on the board."""
+    reported = sum(cell.outcomes.mean for cell in one.cells) / len(one.cells)
+    if not one.by_prompt:
+        return Mean(value=reported, interval=None, num_problems=0, left_out=0, over="no samples")
+    keys = _common(list(one.by_prompt.values()))
+    values = _values(one.by_prompt, keys)
     return Mean(
-        value=float(values.mean()) if keys else float(np.mean([cell.outcomes.mean for cell in cells])),
+        value=float(values.mean()) if keys else reported,
         interval=mean_interval(values) if keys else None,
         num_problems=len(keys),
-        left_out=len(_all(cells)) - len(keys),
-        over=_words(len(keys), by_prompt, cells),
+        left_out=len(one.keys) - len(keys),
+        over=_words(len(keys), one.by_prompt, one.cells),
     )
 
 
-def difference(first: Sequence[Cell], second: Sequence[Cell]) -> Difference | None:
+def difference(first: Side, second: Side) -> Difference | None:
     """Of two methods on a board; None where they have no problem, or no prompt, in common.
 
     Prompts are paired with themselves; over seeds the mean is taken. Where each has a single prompt, and not the same,
     these two are paired, and `other_prompts` says so.
     """
-    ours, theirs = _by_prompt(first), _by_prompt(second)
-    if len(ours) == len(theirs) == 1:
-        theirs = dict(zip(ours, theirs.values(), strict=True))
-    prompts = [prompt for prompt in ours if prompt in theirs]
-    keys = _common([one[prompt] for prompt in prompts for one in (ours, theirs)])
+    pairs = _paired_prompts(first, second)
+    both = {ours: (first.by_prompt[ours], second.by_prompt[theirs]) for ours, theirs in pairs}
+    keys = _common([scores for pair in both.values() for scores in pair])
     if not keys:
         return None
-    sign = 1.0 if first[0].outcomes.higher_is_better else -1.0
-    apart = {prompt: {key: sign * (ours[prompt][key] - theirs[prompt][key]) for key in keys} for prompt in prompts}
+    sign = 1.0 if first.cells[0].outcomes.higher_is_better else -1.0
+    apart = {prompt: {key: sign * (one[key] - other[key]) for key in keys} for prompt, (one, other) in both.items()}
     values = _values(apart, keys)
     interval, p, test = _surety(values)
     return Difference(
@@ -95,10 +127,24 @@ def difference(first: Sequence[Cell], second: Sequence[Cell]) -> Difference | No
         better=int((values > 0).sum()),
         worse=int((values < 0).sum()),
         num_problems=len(keys),
-        left_out=len(_all([*first, *second])) - len(keys),
-        other_prompts=_asked_otherwise(first, second, keys),
-        over=_words(len(keys), apart, [*first, *second]),
+        left_out=len(first.keys | second.keys) - len(keys),
+        other_prompts=sum(
+            any(_differ(first.asked[ours].get(key), second.asked[theirs].get(key)) for ours, theirs in pairs)
+            for key in keys
+        ),
+        over=_words(len(keys), both, [*first.cells, *second.cells]),
     )
+
+
+def _paired_prompts(first: Side, second: Side) -> list[tuple[str, str]]:
+    if len(first.by_prompt) == len(second.by_prompt) == 1:
+        return list(zip(first.by_prompt, second.by_prompt, strict=True))
+    return [(prompt, prompt) for prompt in first.by_prompt if prompt in second.by_prompt]
+
+
+def _differ(ours: str | None, theirs: str | None) -> bool:
+    """Whether two hashes are known and unlike."""
+    return bool(ours and theirs) and ours != theirs
 
 
 def _surety(values: Values) -> tuple[Interval | None, float, str]:
@@ -109,22 +155,6 @@ def _surety(values: Values) -> tuple[Interval | None, float, str]:
         return paired_interval(better, worse, len(by_problem)), mcnemar(better, worse), "McNemar, exact"
     found = spread(values)
     return found.interval, found.p, "t"
-
-
-def _by_prompt(cells: Sequence[Cell]) -> dict[str, Scores]:
-    """The mean score over seeds of every document that all seeds have, by prompt."""
-    found: dict[str, list[Scores]] = {}
-    for cell in cells:
-        if cell.outcomes.scores:
-            found.setdefault(cell.prompt, []).append(cell.outcomes.scores)
-    return {
-        prompt: {key: float(np.mean([one[key] for one in seeds])) for key in _common(seeds)}
-        for prompt, seeds in found.items()
-    }
-
-
-def _all(cells: Sequence[Cell]) -> set[Key]:
-    return {key for cell in cells for key in cell.outcomes.scores}
 
 
 def _common(scores: Sequence[Scores]) -> list[Key]:
@@ -141,12 +171,3 @@ def _words(num_problems: int, prompts: Collection[str], cells: Sequence[Cell]) -
     seeds = max(len({cell.seed for cell in cells if cell.prompt == prompt}) for prompt in prompts)
     counted = ((num_problems, "problem"), (len(prompts), "prompt"), (seeds, "seed"))
     return ", ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in counted if n != 1 or name == "problem")
-
-
-def _asked_otherwise(first: Sequence[Cell], second: Sequence[Cell], keys: Sequence[Key]) -> int:
-    prompts = {cell.prompt for cell in first} & {cell.prompt for cell in second}
-    ours, theirs = (
-        next((cell for cell in cells if cell.prompt in prompts), cells[0]).outcomes.samples for cells in (first, second)
-    )
-    hashes, others = ({one.key: one.prompt_hash for one in samples} for samples in (ours, theirs))
-    return sum(bool(hashes.get(key) and others.get(key)) and hashes[key] != others[key] for key in keys)

@@ -40,6 +40,20 @@ def distribution(summary: Summary, count: str, name: str) -> Table | None:
     )
 
 
+def ends(summary: Summary) -> Table | None:
+    """How rows ended, by method; None where no run says so."""
+    words = list(dict.fromkeys(word for row in summary.rows for word in row.stops))
+    if not words:
+        return None
+    return Table(
+        title=f"{summary.board.name}: ends of rows",
+        columns=["method", *words],
+        rows=[
+            [Entry(row.method), *(Entry(str(row.stops[word])) for word in words)] for row in summary.rows if row.stops
+        ],
+    )
+
+
 def by_prompt(summary: Summary) -> Table | None:
     """Scores by prompt with their spread; None with a single prompt."""
     if not summary.by_prompt:

@@ -24,7 +24,7 @@ MEANING = {
     OutcomeClass.RIGHT: "the metric counts it as right",
     OutcomeClass.WRONG: "an answer was read, and is not right",
     OutcomeClass.UNREADABLE: "the text holds something, but the filter found no answer in it",
-    OutcomeClass.EXHAUSTED: "not right, and the text fills the whole region, or took all passes allowed",
+    OutcomeClass.EXHAUSTED: "not right, and the text fills the whole region, or `max_nfe` ended it",
     OutcomeClass.EMPTY: "no text but spaces",
 }
 
@@ -60,8 +60,7 @@ def class_of(sample: Sample, outcomes: Outcomes, options: Mapping[str, Any]) -> 
 
 
 def _is_exhausted(sample: Sample, options: Mapping[str, Any]) -> bool:
-    passes, limit = sample.numbers.get("nfe"), options.get("max_nfe")
-    if passes is not None and isinstance(limit, int) and passes >= limit:
+    if "cap" in sample.stops:
         return True
     tokens, length = sample.numbers.get("tokens"), options.get("gen_length")
     # A template's region always ends in its answer, which a full region does not cut.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import comparison_tables, detail_tables, plots, provenance
+from . import comparison_tables, detail_tables, provenance, spread_plots
 from .boards import Study
 from .browser import browser_data, changed
+from .front_plot import FrontPlot
 from .methods import families_of
 from .summary import Summary
 from .tables import Entry, Table
@@ -70,7 +71,7 @@ def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], mos
             (method.name, anchors[method.name], [(run.name, provenance.command_of(run)) for run in method.runs])
             for method in study.methods
         ],
-        browser=browser_data([one.board for one in summaries], most_characters),
+        browser=browser_data([(one.board, one.best, one.baseline) for one in summaries], most_characters),
         num_methods=len(study.methods),
         num_runs=len(study.runs),
     )
@@ -103,6 +104,7 @@ def _tables(summary: Summary) -> list[Table | None]:
         detail_tables.agreement(summary),
         detail_tables.attempts(summary),
         comparison_tables.outcome_classes(summary),
+        detail_tables.ends(summary),
         comparison_tables.flips(summary),
     ]
 
@@ -116,17 +118,18 @@ def _details(summary: Summary) -> list[Table | None]:
 
 def _figures(summary: Summary, families: dict[str, str], anchors: dict[str, str], prefix: str) -> list[Figure]:
     found = []
-    drawn = plots.accuracy_against_passes(summary, families, anchors, f"{prefix}-front")
-    if drawn is not None:
+    plot = FrontPlot(summary, families)
+    if plot.can_be_drawn:
+        drawn = plot.for_page(anchors, f"{prefix}-front")
         found.append(Figure(svg=drawn, alt=f"{summary.board.metric} against passes", caption=_front_caption(summary)))
     if summary.by_prompt:
-        dots = plots.dots_by_prompt(summary, f"{prefix}-prompts")
+        dots = spread_plots.dots_by_prompt(summary, f"{prefix}-prompts")
         found.append(Figure(svg=dots, alt="scores by prompt", caption="Spread over prompts."))
     for count, label in (("nfe", "NFE of a row"), ("exit_step", "step of the exit, rows that exited")):
         rows = [(f"{n} {row.method}", row.counts[count]) for n, row in enumerate(summary.rows, 1) if row.counts[count]]
         if rows:
             caption = f"{label}: quartiles, 10th and 90th percentile, and what lies outside."
-            found.append(Figure(svg=plots.boxes(rows, label, f"{prefix}-{count}"), alt=label, caption=caption))
+            found.append(Figure(svg=spread_plots.boxes(rows, label, f"{prefix}-{count}"), alt=label, caption=caption))
     return found
 
 

@@ -30,6 +30,8 @@ class Sample:
     """What the model wrote, one for each repeat; for multiple choice the choices with their log-likelihoods."""
     readings: tuple[str, ...]
     """What the filter took of them."""
+    stops: tuple[str, ...]
+    """Why no further pass was run, one word for each repeat; empty where the model does not say."""
     numbers: Mapping[str, float]
     """Metrics and counts by name, those that are finite numbers."""
 
@@ -74,6 +76,7 @@ def _sample(plain: Mapping[str, Any], key: tuple[str, int]) -> Sample:
         target=_text(plain.get("target", "")),
         texts=tuple(f"{c} {_text(t)}" for c, t in zip(choices, texts, strict=True)) if choices else _flat(texts),
         readings=_flat(plain.get("filtered_resps", [])),
+        stops=_flat(plain["stop"]) if plain.get("stop") else (),
         numbers={name: float(value) for name, value in plain.items() if name != "doc_id" and _is_number(value)},
     )
 

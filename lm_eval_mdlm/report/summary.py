@@ -9,7 +9,7 @@ import numpy as np
 
 from .attempts import pass_at
 from .boards import Board, Cell
-from .comparing import Difference, Mean, difference, mean_of
+from .comparing import Difference, Mean, Side, difference, mean_of, side
 from .fronts import Point, best, front, knee, rank_agreement
 from .intervals import SIGNIFICANT, holm
 from .outcome_classes import OutcomeClass, classes_of
@@ -36,6 +36,8 @@ class Row:
     """`nfe` and `exit_step` of every row; of exit steps those of rows that exited."""
     truncated: int
     """Rows whose prompt was cut."""
+    stops: Counter[str]
+    """How rows ended, where the run says so."""
     attempts: Mapping[int, float]
     """pass@k by k; empty without repeats."""
 
@@ -99,12 +101,13 @@ def default_baseline(board: Board) -> str:
 def summarise(board: Board, baseline: str) -> Summary:
     """All figures of a board against a method of it."""
     methods = board.methods
+    sides = {method: side(board.of(method)) for method in methods}
     between = {
-        pair: found
-        for pair in combinations(methods, 2)
-        if (found := difference(board.of(pair[0]), board.of(pair[1]))) is not None
+        (one, other): found
+        for one, other in combinations(methods, 2)
+        if (found := difference(sides[one], sides[other])) is not None
     }
-    rows = _adjusted([_row(board, method, _to(method, baseline, between)) for method in methods])
+    rows = _adjusted([_row(method, sides[method], _to(method, baseline, between)) for method in methods])
     sign = 1.0 if board.higher_is_better else -1.0
     by_prompt = _by_prompt(board)
     points = [Point(row.method, row.nfe, sign * row.mean.value) for row in rows if row.nfe is not None]
@@ -132,13 +135,13 @@ def _to(method: str, other: str, between: Mapping[tuple[str, str], Difference]) 
     return replace(known, value=-known.value, interval=interval, better=known.worse, worse=known.better)
 
 
-def _row(board: Board, method: str, to_baseline: Difference | None) -> Row:
-    cells = board.of(method)
+def _row(method: str, own: Side, to_baseline: Difference | None) -> Row:
+    cells = own.cells
     nfe, error = _cost(cells)
     exits = [step for cell in cells for step in cell.outcomes.count("exit_step") if step > 0]
     return Row(
         method=method,
-        mean=mean_of(cells),
+        mean=mean_of(own),
         nfe=nfe,
         nfe_error=error,
         to_baseline=to_baseline,
@@ -148,6 +151,7 @@ def _row(board: Board, method: str, to_baseline: Difference | None) -> Row:
         classes=classes_of(cells),
         counts={"nfe": [n for cell in cells for n in cell.outcomes.count("nfe")], "exit_step": exits},
         truncated=sum(int(n > 0) for cell in cells for n in cell.outcomes.count("truncated")),
+        stops=Counter(stop for cell in cells for one in cell.outcomes.samples for stop in one.stops),
         attempts=_attempts(cells),
     )
 
@@ -184,7 +188,7 @@ def _by_prompt(board: Board) -> dict[str, dict[str, float]]:
     if len(board.prompts) < 2:
         return {}
     return {
-        prompt: {method: mean_of(cells).value for method in board.methods if (cells := board.of(method, prompt))}
+        prompt: {method: mean_of(side(cells)).value for method in board.methods if (cells := board.of(method, prompt))}
         for prompt in board.prompts
     }
 

@@ -1,5 +1,6 @@
 """From folders to files: the page, the tables in other forms, and how the comparison came out."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from ..errors import UsageError
 from .boards import Study, study_of
 from .folders import read_folders
+from .front_plot import FrontPlot
+from .methods import families_of
 from .page import page, tables_of
 from .records import records, to_csv
 from .summary import Summary, default_baseline, summarise
@@ -27,6 +30,8 @@ class ReportOptions:
     markdown: Path | None = None
     latex: Path | None = None
     csv: Path | None = None
+    plots: Path | None = None
+    """Folder for the plots of accuracy against passes, as SVG and PNG."""
     max_mb: float = 4.0
     """Megabytes of texts in the sample browser, above 0."""
 
@@ -67,9 +72,10 @@ def write_report(options: ReportOptions) -> Report:
         written[options.csv] = to_csv(records(study, summaries))
     for path, text in written.items():
         _write(path, text)
+    drawn = _plots(study, summaries, options.plots) if options.plots else []
     lines = [f"{one.board.name}: {' '.join(sentences)}" for one, sentences in said]
     return Report(
-        text="\n".join([*lines, f"Written: {', '.join(map(str, written))}."]),
+        text="\n".join([*lines, f"Written: {', '.join(map(str, [*written, *drawn]))}."]),
         skipped=found.skipped,
         worse=tuple(_worse(summaries)) if options.baseline else (),
     )
@@ -93,6 +99,20 @@ def _worse(summaries: Sequence[Summary]) -> list[str]:
         for row in summary.rows
         if row.is_worse
     ]
+
+
+def _plots(study: Study, summaries: Sequence[Summary], folder: Path) -> list[Path]:
+    families = families_of(study.methods)
+    plots = [(one.board, FrontPlot(one, families)) for one in summaries]
+    found = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for board, plot in plots:
+            if plot.can_be_drawn:
+                found += plot.into_files(folder / re.sub(r"[^\w.-]+", "_", f"{board.task}_{board.filter}"))
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}).") from error
+    return found
 
 
 def _write(path: Path, text: str) -> None:

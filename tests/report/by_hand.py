@@ -24,7 +24,7 @@ def write_run(
     effective: Mapping[str, Any] | None = None,
     higher: bool = True,
     keep_samples: bool = True,
-    numbers: Mapping[str, Sequence[float]] | None = None,
+    numbers: Mapping[str, Sequence[Any]] | None = None,
     config: Mapping[str, Any] | None = None,
     date: str = DATE,
     model: str = "mdlm",

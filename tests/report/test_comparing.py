@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from lm_eval_mdlm.report.boards import study_of
-from lm_eval_mdlm.report.comparing import difference, mean_of
+from lm_eval_mdlm.report.comparing import difference, mean_of, side
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.intervals import mcnemar, paired_interval
 from tests.report.by_hand import write_run
@@ -20,7 +20,7 @@ def two(folder, first, second, **options):
     write_run(folder / "a", first, gen_kwargs={"k": 1}, **options)
     write_run(folder / "b", second, gen_kwargs={"k": 2}, **options)
     both = board(folder)
-    return difference(both.of("a"), both.of("b"))
+    return difference(side(both.of("a")), side(both.of("b")))
 
 
 def test_right_and_wrong_answers_are_counted_exactly(tmp_path):
@@ -62,7 +62,7 @@ def test_other_documents_are_left_out_and_counted(tmp_path):
     write_run(tmp_path / "a", [1, 0, 1], documents=["x", "y", "z"], gen_kwargs={"k": 1})
     write_run(tmp_path / "b", [0, 1], documents=["z", "w"], gen_kwargs={"k": 2})
     both = board(tmp_path)
-    found = difference(both.of("a"), both.of("b"))
+    found = difference(side(both.of("a")), side(both.of("b")))
     assert (found.num_problems, found.left_out, found.better, found.worse) == (1, 3, 1, 0)
 
 
@@ -70,14 +70,14 @@ def test_runs_over_different_documents_are_not_compared(tmp_path):
     write_run(tmp_path / "a", [1, 0], documents=["x", "y"], gen_kwargs={"k": 1})
     write_run(tmp_path / "b", [1, 0], documents=["z", "w"], gen_kwargs={"k": 2})
     both = board(tmp_path)
-    assert difference(both.of("a"), both.of("b")) is None
+    assert difference(side(both.of("a")), side(both.of("b"))) is None
 
 
 def test_documents_are_joined_by_what_they_are_not_by_their_order(tmp_path):
     write_run(tmp_path / "a", [1, 0, 0], documents=["x", "y", "z"], gen_kwargs={"k": 1})
     write_run(tmp_path / "b", [0, 0, 1], documents=["z", "y", "x"], gen_kwargs={"k": 2})
     both = board(tmp_path)
-    found = difference(both.of("a"), both.of("b"))
+    found = difference(side(both.of("a")), side(both.of("b")))
     assert (found.value, found.better, found.worse) == (0, 0, 0)
 
 
@@ -85,7 +85,7 @@ def test_single_other_prompts_are_paired_and_said(tmp_path):
     write_run(tmp_path / "a", [1, 0], prompt="one", gen_kwargs={"k": 1})
     write_run(tmp_path / "b", [0, 0], prompt="two", gen_kwargs={"k": 2})
     both = board(tmp_path)
-    found = difference(both.of("a"), both.of("b"))
+    found = difference(side(both.of("a")), side(both.of("b")))
     assert found.other_prompts == 2 and found.better == 1
 
 
@@ -95,7 +95,7 @@ def test_prompts_are_paired_with_themselves(tmp_path):
         write_run(tmp_path / f"b {prompt}", second, prompt=prompt, gen_kwargs={"k": 2})
     both = board(tmp_path)
     first, second = both.methods
-    found = difference(both.of(first), both.of(second))
+    found = difference(side(both.of(first)), side(both.of(second)))
     assert (found.value, found.better, found.worse, found.other_prompts) == (0, 1, 1, 0)
     assert found.over == "2 problems, 2 prompts"
 
@@ -108,22 +108,22 @@ def test_seeds_are_averaged_before_problems_are_compared(tmp_path):
             write_run(tmp_path / f"{name} {seed}", scores, gen_kwargs={"k": k, "seed": seed})
     both = board(tmp_path)
     first, second = both.methods
-    found = difference(both.of(first), both.of(second))
+    found = difference(side(both.of(first)), side(both.of(second)))
     means = np.mean(list(ours.values()), axis=0)
     assert found.p == pytest.approx(stats.ttest_rel(means, theirs[1]).pvalue)
     assert found.value == pytest.approx(np.mean(means) - 0.25)
     assert found.over == "4 problems, 3 seeds"
-    assert mean_of(both.of(first)).value == pytest.approx(np.mean(means))
+    assert mean_of(side(both.of(first))).value == pytest.approx(np.mean(means))
 
 
 def test_a_mean_without_samples_is_the_harnesss_own_and_has_no_interval(tmp_path):
     write_run(tmp_path / "a", [1, 0, 0], keep_samples=False)
-    found = mean_of(board(tmp_path).cells)
+    found = mean_of(side(board(tmp_path).cells))
     assert found.value == pytest.approx(1 / 3) and found.interval is None and found.num_problems == 0
 
 
 def test_a_mean_is_over_the_problems_of_all_its_cells(tmp_path):
     write_run(tmp_path / "a", [1, 0, 0], documents=["x", "y", "z"], gen_kwargs={"seed": 1})
     write_run(tmp_path / "b", [1, 1], documents=["x", "y"], gen_kwargs={"seed": 2})
-    found = mean_of(board(tmp_path).cells)
+    found = mean_of(side(board(tmp_path).cells))
     assert (found.value, found.num_problems, found.left_out) == (0.75, 2, 1)

@@ -135,8 +135,6 @@ def test_repeats_with_other_seeds_give_pass_at_k(tmp_path):
         (0, "hm", "[invalid]", 8, {"gen_length": 8}, OutcomeClass.EXHAUSTED),
         (0, "41", "41", 8, {"gen_length": 8}, OutcomeClass.EXHAUSTED),
         (0, "41", "41", 8, {"gen_length": 8, "template": [{"answer": 8}]}, OutcomeClass.WRONG),
-        (0, "41", "41", 3, {"gen_length": 8, "max_nfe": 8}, OutcomeClass.EXHAUSTED),
-        (0, "41", "41", 3, {"gen_length": 8, "max_nfe": 9}, OutcomeClass.WRONG),
         (1, "42", "42", 8, {"gen_length": 8}, OutcomeClass.RIGHT),
         (0, "41", "41", 8, None, OutcomeClass.WRONG),
     ],
@@ -147,6 +145,14 @@ def test_outcome_class_tells_missing_answers_from_wrong_ones(tmp_path, score, te
     )
     (row,) = summarise(board(tmp_path), tmp_path.name).rows
     assert row.classes == {expected: 1}
+
+
+@pytest.mark.parametrize(("stop", "kind"), [("cap", "EXHAUSTED"), ("exit", "WRONG"), (["exit", "cap"], "EXHAUSTED")])
+def test_a_row_that_took_all_its_passes_is_exhausted(tmp_path, stop, kind):
+    write_run(tmp_path, [0], numbers={"stop": [stop]})
+    (row,) = summarise(board(tmp_path), tmp_path.name).rows
+    assert row.classes == {OutcomeClass[kind]: 1}
+    assert sum(row.stops.values()) == (1 if isinstance(stop, str) else 2) and row.stops["exit"] == ("exit" in stop)
 
 
 def test_scores_that_are_not_right_or_wrong_have_no_classes(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -44,6 +45,16 @@ def test_page_and_tables_are_written_and_the_verdict_is_printed(runs, tmp_path, 
     assert (rows["fast"]["better"], rows["fast"]["worse"], rows["fast"]["right"]) == ("0", "16", "20")
     assert rows["slow"]["difference"] == "" and rows["middle"]["knee"] == "True"
     assert rows["middle"]["nfe"] == "16.0" and rows["middle"]["baseline"] == "slow"
+
+
+def test_plots_are_written_as_svg_and_png(runs, tmp_path):
+    write_run(runs / "other", {"strict/a": [1, 0]}, task="words", gen_kwargs={"way": "other"})
+    assert code(runs, "--output", tmp_path / "p.html", "--plots", tmp_path / "plots") == 0
+    files = {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()}
+    assert files.keys() == {f"{name}.{kind}" for name in ("sums_none", "words_strict_a") for kind in ("svg", "png")}
+    assert all(data.startswith(b"<?xml" if name.endswith("svg") else b"\x89PNG") for name, data in files.items())
+    ElementTree.fromstring(files["sums_none.svg"])
+    assert b"forward passes per row" in files["sums_none.svg"]
 
 
 def test_a_run_significantly_worse_than_the_named_baseline_fails(runs, tmp_path, capsys):

@@ -88,8 +88,8 @@ const browser = (root) => {
 
   const start = () => {
     const board = data.boards[state.board];
-    state.a = 0;
-    state.b = Math.min(1, board.runs.length - 1);
+    [state.a, state.b] = board.first;
+    if (state.a === state.b) state.b = state.a ? 0 : Math.min(1, board.runs.length - 1);
     const runs = board.runs.map((name, place) => [place, name]);
     const search = make("input", { type: "search", value: state.search });
     search.addEventListener("input", () => { state.search = search.value; state.page = 0; draw(); });
