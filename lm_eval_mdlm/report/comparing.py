@@ -1,5 +1,6 @@
 """Two methods on the same problems: how much they differ, how surely, and which answers changed."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,7 +101,7 @@ def mean_of(one: Side) -> Mean:
         interval=mean_interval(values) if keys else None,
         num_problems=len(keys),
         left_out=len(one.keys) - len(keys),
-        over=_words(len(keys), one.by_prompt, one.cells),
+        over=_words(len(keys), one.by_prompt, one),
     )
 
 
@@ -132,7 +133,7 @@ def difference(first: Side, second: Side) -> Difference | None:
             any(_differ(first.asked[ours].get(key), second.asked[theirs].get(key)) for ours, theirs in pairs)
             for key in keys
         ),
-        over=_words(len(keys), both, [*first.cells, *second.cells]),
+        over=_words(len(keys), both, first, second),
     )
 
 
@@ -166,8 +167,9 @@ def _values(by_prompt: Mapping[str, Scores], keys: Sequence[Key]) -> Values:
     return np.asarray([[scores[key] for scores in by_prompt.values()] for key in keys], dtype=float)
 
 
-def _words(num_problems: int, prompts: Collection[str], cells: Sequence[Cell]) -> str:
-    """Such as "60 problems, 2 prompts, 3 seeds"."""
-    seeds = max(len({cell.seed for cell in cells if cell.prompt == prompt}) for prompt in prompts)
+def _words(num_problems: int, prompts: Collection[str], *sides: Side) -> str:
+    """Such as "60 problems, 2 prompts, 3 seeds"; of two methods the seeds of the one that has more."""
+    draws = [Counter(cell.prompt for cell in one.cells if cell.outcomes.scores) for one in sides]
+    seeds = max(max(own.values()) for own in draws)
     counted = ((num_problems, "problem"), (len(prompts), "prompt"), (seeds, "seed"))
     return ", ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in counted if n != 1 or name == "problem")

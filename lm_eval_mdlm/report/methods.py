@@ -74,7 +74,8 @@ def _identity(run: Run) -> str:
 
 
 def _options(run: Run) -> dict[str, Any]:
-    given = {**run.model_args, **run.gen_kwargs}
+    """Options of a call first, which tell methods apart more often than those of the model."""
+    given = {**run.gen_kwargs, **{name: run.model_args[name] for name in run.model_args if name not in run.gen_kwargs}}
     return {name: value for name, value in given.items() if name not in NOT_OF_THE_METHOD}
 
 
@@ -108,12 +109,13 @@ def families_of(methods: Sequence[Method]) -> dict[str, str]:
 
 
 def _described(method: Method, methods: Sequence[Method]) -> str:
+    named = [
+        name if _is_number(value) else f"{name}={_written(value)}"
+        for name, value in method.options.items()
+        if any(other.options.get(name) != value for other in methods)
+    ]
     models = {other.runs[0].model for other in methods}
-    named = [method.runs[0].model] if len(models) > 1 else []
-    for name, value in method.options.items():
-        if any(other.options.get(name) != value for other in methods):
-            named.append(name if _is_number(value) else f"{name}={_written(value)}")
-    return ", ".join(named)
+    return ", ".join(named + ([method.runs[0].model] if len(models) > 1 else []))
 
 
 def _is_number(value: Any) -> bool:

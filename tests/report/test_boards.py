@@ -2,6 +2,7 @@
 
 from lm_eval_mdlm.report.boards import study_of
 from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.methods import families_of
 from tests.report.by_hand import write_run
 
 
@@ -71,3 +72,15 @@ def test_a_method_is_found_by_its_name_and_by_that_of_its_run(tmp_path):
     found = study(tmp_path)
     assert found.method_of("k=4") is found.method_of("4-2") is not None
     assert found.method_of("k=5") is None
+
+
+def test_methods_that_differ_by_numbers_alone_are_points_of_one_line(tmp_path):
+    for k in (1, 4):
+        write_run(tmp_path / f"k{k}", [1], gen_kwargs={"sampler": "fixed_k", "k": k})
+    for threshold, score in ((0.1, "a"), (0.2, "a"), (0.1, "b")):
+        options = {"sampler": "med", "entropy_threshold": threshold, "score": score}
+        write_run(tmp_path / f"med {threshold} {score}", [1], gen_kwargs=options)
+    families = families_of(study(tmp_path).methods)
+    assert families["k1"] == families["k4"] == "sampler=fixed_k, k"
+    assert families["med 0.1 a"] == families["med 0.2 a"] == "sampler=med, entropy_threshold, score=a"
+    assert families["med 0.1 b"] == "med 0.1 b"
