@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .boards import Study
 from .summary import Summary
@@ -37,6 +38,28 @@ def distribution(summary: Summary, count: str, name: str) -> Table | None:
         title=f"{summary.board.name}: {name}",
         columns=["method", "rows", "mean", "least", *(f"{round(100 * share)} %" for share in QUANTILES), "most"],
         rows=rows,
+    )
+
+
+def certainty(summary: Summary) -> Table | None:
+    """Scores by quarter of the answers' entropy; None where no method has as many as four different ones."""
+    known = [row for row in summary.rows if len({entropy for entropy, _ in row.certainty}) >= 4]
+    if not known:
+        return None
+    scale = scale_of(summary.board)
+
+    def entry(part: NDArray[np.float64]) -> Entry:
+        return Entry(scale.score(float(part[:, 1].mean())), note=f"to {part[:, 0].max():.3g} nats, n = {len(part)}")
+
+    rows = [
+        [Entry(row.method), *map(entry, np.array_split(np.asarray(sorted(row.certainty, key=lambda pair: pair[0])), 4))]
+        for row in known
+    ]
+    return Table(
+        title=f"{summary.board.name}: {summary.board.metric}{scale.unit} by certainty",
+        columns=["method", "most certain quarter", "second", "third", "least certain quarter"],
+        rows=rows,
+        remarks=["Certainty: answer_entropy, of the answer's masks in the row's last pass."],
     )
 
 

@@ -105,6 +105,7 @@ def _tables(summary: Summary) -> list[Table | None]:
         detail_tables.attempts(summary),
         comparison_tables.outcome_classes(summary),
         detail_tables.ends(summary),
+        detail_tables.certainty(summary),
         comparison_tables.flips(summary),
     ]
 

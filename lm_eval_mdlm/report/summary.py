@@ -38,6 +38,8 @@ class Row:
     """Rows whose prompt was cut."""
     stops: Counter[str]
     """How rows ended, where the run says so."""
+    certainty: Sequence[tuple[float, float]]
+    """`answer_entropy` in nats, and score, of every row that has both."""
     attempts: Mapping[int, float]
     """pass@k by k; empty without repeats."""
 
@@ -152,8 +154,15 @@ def _row(method: str, own: Side, to_baseline: Difference | None) -> Row:
         counts={"nfe": [n for cell in cells for n in cell.outcomes.count("nfe")], "exit_step": exits},
         truncated=sum(int(n > 0) for cell in cells for n in cell.outcomes.count("truncated")),
         stops=Counter(stop for cell in cells for one in cell.outcomes.samples for stop in one.stops),
+        certainty=[pair for cell in cells for pair in _certainty(cell)],
         attempts=_attempts(cells),
     )
+
+
+def _certainty(cell: Cell) -> list[tuple[float, float]]:
+    numbers = [one.numbers for one in cell.outcomes.samples]
+    wanted = ("answer_entropy", cell.outcomes.metric)
+    return [(own[wanted[0]], own[wanted[1]]) for own in numbers if all(name in own for name in wanted)]
 
 
 def _cost(cells: Sequence[Cell]) -> tuple[float | None, float | None]:

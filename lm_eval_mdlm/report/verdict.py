@@ -13,7 +13,7 @@ def verdict(summary: Summary) -> list[str]:
     scale = scale_of(summary.board)
     top = summary.row(summary.best)
     said = [_on_the_best(top, summary, scale), _on_the_baseline(top, summary, scale)]
-    said += [_on_the_knee(summary, scale), _on_prompts(summary), *_cautions(summary)]
+    said += [_on_the_knee(summary, scale), _on_the_front(summary, scale), _on_prompts(summary), *_cautions(summary)]
     return [sentence for sentence in said if sentence]
 
 
@@ -66,6 +66,14 @@ def _on_the_knee(summary: Summary, scale: Scale) -> str:
         f"Fewest passes that are not shown to be worse than the best: {found.method}, "
         f"{scale.score(found.mean.value)}{scale.unit} at {passes(found.nfe)} passes{share}{by}."
     )
+
+
+def _on_the_front(summary: Summary, scale: Scale) -> str:
+    found = sorted((row for row in summary.rows if row.on_front), key=lambda row: row.nfe or 0.0)
+    if len(found) < 2:
+        return ""
+    places = [f"{row.method} ({scale.score(row.mean.value)}{scale.unit} at {passes(row.nfe)})" for row in found]
+    return f"Best for their passes or fewer (Pareto front): {', '.join(places)}."
 
 
 def _on_prompts(summary: Summary) -> str:

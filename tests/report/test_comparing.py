@@ -44,6 +44,12 @@ def test_all_right_against_none_right(tmp_path):
     found = two(tmp_path, [1] * 12, [0] * 12)
     assert found.value == 1 and found.interval.high == 1 and found.interval.low > 0.5
     assert found.p == pytest.approx(2 / 2**12)
+    assert not found.is_worse
+
+
+def test_only_a_difference_below_nothing_is_worse(tmp_path):
+    assert two(tmp_path / "certain", [0] * 12, [1] * 12).is_worse
+    assert not two(tmp_path / "slight", [0, 1, 1], [1, 1, 1]).is_worse
 
 
 def test_scores_between_right_and_wrong_are_paired_by_students_t(tmp_path):
@@ -98,6 +104,7 @@ def test_prompts_are_paired_with_themselves(tmp_path):
     found = difference(side(both.of(first)), side(both.of(second)))
     assert (found.value, found.better, found.worse, found.other_prompts) == (0, 1, 1, 0)
     assert found.over == "2 problems, 2 prompts"
+    assert found.test == "t"  # the prompts change answers, so problems are not all that is drawn
 
 
 def test_seeds_are_averaged_before_problems_are_compared(tmp_path):

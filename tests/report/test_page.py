@@ -74,6 +74,22 @@ def test_figures_of_the_page_are_those_counted_by_hand(ways):
     assert "Significantly worse than the baseline: fast." in parsed.text
 
 
+def test_front_is_told_from_the_cheapest_on(ways):
+    _, _, parsed = ways
+    front = "fast (50.0 % at 4.0), middle (87.5 % at 16.0), slow (90.0 % at 64.0)"
+    assert f"Best for their passes or fewer (Pareto front): {front}." in parsed.text
+
+
+def test_scores_stand_by_quarters_of_certainty(tmp_path):
+    entropies = [0.8, 0.1, 0.7, 0.2, 0.6, 0.3, 0.5, 0.4]
+    scores = [0, 1, 0, 1, 1, 0, 1, 1]
+    write_run(tmp_path / "a", scores, numbers={"answer_entropy": entropies})
+    _, parsed = read(tmp_path)
+    (row,) = parsed.tables["sums: acc % by certainty"][1:]
+    by_quarter = [("100.0", 0.2), ("50.0", 0.4), ("100.0", 0.6), ("0.0", 0.8)]
+    assert row[1:] == [f"{score} (to {most} nats, n = 2)" for score, most in by_quarter]
+
+
 def test_small_gaps_between_filters_are_not_flagged(tmp_path):
     write_run(tmp_path, {"strict": [1] * 19 + [0], "flexible": [1] * 20})
     _, parsed = read(tmp_path)
