@@ -54,8 +54,7 @@ def _on_the_knee(summary: Summary, scale: Scale) -> str:
     if found is None or len(summary.rows) < 2:
         return ""
     if found.method == summary.best:
-        is_cheapest = all(row.nfe is None or row.nfe >= (found.nfe or 0.0) for row in summary.rows)
-        return "None takes fewer passes." if is_cheapest else "Methods with fewer passes are significantly worse."
+        return _on_cheaper(summary, found.nfe or 0.0)
     apart = summary.difference(found.method, summary.best)
     top = summary.row(summary.best)
     share = f", {top.nfe / found.nfe:.1f} times fewer" if top.nfe and found.nfe else ""
@@ -66,6 +65,16 @@ def _on_the_knee(summary: Summary, scale: Scale) -> str:
         f"Fewest passes that are not shown to be worse than the best: {found.method}, "
         f"{scale.score(found.mean.value)}{scale.unit} at {passes(found.nfe)} passes{share}{by}."
     )
+
+
+def _on_cheaper(summary: Summary, nfe: float) -> str:
+    """Why none of the methods with fewer passes than the best takes its place."""
+    cheaper = [row for row in summary.rows if row.nfe is not None and row.nfe < nfe]
+    apart = [row.method for row in cheaper if summary.difference(row.method, summary.best) is None]
+    if not cheaper:
+        return "None takes fewer passes."
+    told = f" Not to be compared with it: {', '.join(apart)}." if apart else ""
+    return (f"Methods with fewer passes are significantly worse.{told}" if len(apart) < len(cheaper) else told).strip()
 
 
 def _on_the_front(summary: Summary, scale: Scale) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from lm_eval_mdlm.report.boards import study_of
 from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.intervals import paired_interval
 from lm_eval_mdlm.report.outcome_classes import OutcomeClass
 from lm_eval_mdlm.report.summary import default_baseline, summarise
 from tests.report.by_hand import write_run
@@ -30,7 +31,7 @@ def test_front_knee_best_and_differences_of_a_ladder(tmp_path):
     fast = found.row("fast")
     assert (fast.to_baseline.better, fast.to_baseline.worse) == (0, 16)
     assert fast.to_baseline.value == pytest.approx(-0.4)
-    assert (fast.to_baseline.interval.low, fast.to_baseline.interval.high) < (0, 0)
+    assert fast.to_baseline.interval == paired_interval(0, 16, 40)
     assert fast.p_adjusted == pytest.approx(2 * 2 / 2**16)  # second of three tests
     assert fast.is_worse and not found.row("middle").is_worse
     assert found.row("silly").p_adjusted == pytest.approx(3 * 2 / 2**17)
@@ -50,6 +51,12 @@ def test_without_a_name_the_baseline_is_the_one_with_most_passes(tmp_path):
     write_ladder(tmp_path)
     write_run(tmp_path / "other", [1] * 40, nfe=None, model="hf")
     assert default_baseline(board(tmp_path)) == "slow"
+
+
+def test_what_cannot_be_compared_with_the_best_is_no_knee(tmp_path):
+    write_run(tmp_path / "best", [1] * 40, nfe=64.0, gen_kwargs={"way": 1})
+    write_run(tmp_path / "apart", [1] * 39 + [0], documents=[f"x{i}" for i in range(40)], gen_kwargs={"way": 2})
+    assert summarise(board(tmp_path), "best").knee.method == "best"
 
 
 def test_models_that_count_no_passes_have_no_place_on_the_front(tmp_path):
@@ -97,6 +104,17 @@ def test_prompts_agree_as_their_orders_do(tmp_path):
         assert known == pytest.approx((2 * same - 3) / 3)
     assert found.ahead("way=c", "way=a") == (2, 3)
     assert found.ahead("way=a", "way=c") == (1, 3)
+
+
+def test_where_lower_is_better_the_lower_score_is_best_ahead_and_on_the_front(tmp_path):
+    for prompt in ("one", "two"):
+        for name, score in (("a", 2.0), ("b", 3.0)):
+            folder = tmp_path / f"{name}{prompt}"
+            write_run(folder, [score, score + 1], prompt=prompt, gen_kwargs={"way": name}, metric="ppl", higher=False)
+    found = summarise(board(tmp_path), "way=b")
+    assert found.best == found.knee.method == "way=a" and found.ahead("way=a", "way=b") == (2, 2)
+    assert [row.method for row in found.rows if row.on_front] == ["way=a"]
+    assert found.row("way=a").to_baseline.value == 1.0
 
 
 def test_every_pair_of_methods_has_its_flips(tmp_path):
