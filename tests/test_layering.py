@@ -22,13 +22,14 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
     "traces": {"errors", "running", "scoring"},
+    "report": {"errors"},
     "harness": {"errors", "canvas", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {
         *("errors", "backbones", "options", "running", "checkpoints"),
         *("scoring", "traces", "harness", "training"),
     },
-    "commands": {"errors", "traces", "harness", "training"},
+    "commands": {"errors", "traces", "report", "harness", "training"},
 }
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers
@@ -40,6 +41,7 @@ LIBRARIES = {  # third-party packages by room; rooms that are not named are only
     "options": {"torch"},
     "running": {"torch", "accelerate", "tqdm"},
     "traces": {"numpy", "scipy", "sklearn", "matplotlib"},
+    "report": {"numpy", "scipy", "matplotlib", "jinja2"},
     "commands": set(),
 }
 USES_LM_EVAL = {"harness", *FACE}

@@ -1,0 +1,130 @@
+"""Which runs are the same method: alike in model and options, so that only seed, prompt or task differ."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .runs import Run
+
+
+NOT_OF_THE_METHOD = frozenset({"seed", "device", "batch_size", "max_batch_size", "journal", "task_stats"})
+"""Arguments that decide where a run is computed, or which draw it is, but not by which method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to get answers, run one or more times."""
+
+    name: str
+    """As the page calls it: of its only run, or the options that tell it from the others."""
+    runs: tuple[Run, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As given on the command line, without those that are not of the method."""
+        return _options(self.runs[0])
+
+
+def methods_of(runs: Sequence[Run]) -> list[Method]:
+    """All methods, in the order of their first runs.
+
+    A run that repeats another to the seed and the prompt is a method of its own, so that the two can be compared.
+    """
+    groups: list[tuple[str, set[tuple[str, str, str]], list[Run]]] = []
+    for run in runs:
+        identity, own = _identity(run), set(_draws(run))
+        for known, taken, members in groups:
+            if known == identity and not taken & own:
+                taken |= own
+                members.append(run)
+                break
+        else:
+            groups.append((identity, own, [run]))
+    members_of = [tuple(members) for _, _, members in groups]
+    names = _names(members_of)
+    return [Method(name=name, runs=members) for name, members in zip(names, members_of, strict=True)]
+
+
+def seed_of(run: Run) -> str:
+    """What the run's draws depend on: the option `seed`, or else the harness's own seed of torch."""
+    known = (run.gen_kwargs.get("seed"), run.model_args.get("seed"), run.record.get("seed"))
+    return str(next((seed for seed in known if seed is not None), run.config.get("torch_seed", "unknown")))
+
+
+def prompt_of(run: Run, task: str) -> Mapping[str, Any]:
+    """All that words a document: two runs with equal values ask in the same words."""
+    config = run.task_config(task)
+    of_task = {name: config.get(name) for name in ("doc_to_text", "description", "gen_prefix") if config.get(name)}
+    metadata = config.get("metadata")
+    named = metadata.get("prompt") if isinstance(metadata, dict) else None
+    shots = run.plain.get("n-shot")
+    of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")}
+    return {
+        **({"prompt": named} if named else {}),
+        **of_task,
+        "num_fewshot": shots.get(task) if isinstance(shots, dict) else None,
+        **{name: value for name, value in of_run.items() if value},
+    }
+
+
+def _identity(run: Run) -> str:
+    described = [run.model, _options(run), *(run.config.get(f"model_{part}") for part in ("dtype", "revision", "sha"))]
+    return json.dumps(described, sort_keys=True, default=str)
+
+
+def _options(run: Run) -> dict[str, Any]:
+    """Options of a call first, which tell methods apart more often than those of the model."""
+    given = {**run.gen_kwargs, **{name: run.model_args[name] for name in run.model_args if name not in run.gen_kwargs}}
+    return {name: value for name, value in given.items() if name not in NOT_OF_THE_METHOD}
+
+
+def _draws(run: Run) -> Iterator[tuple[str, str, str]]:
+    for task in {one.task for one in run.outcomes}:
+        yield task, json.dumps(prompt_of(run, task), sort_keys=True, default=str), seed_of(run)
+
+
+def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
+    """Of a single run its own name; of several the options by which the groups differ, if those are unlike."""
+    options = [_options(group[0]) for group in groups]
+    described = [_differing(own, options) for own in options]
+    return [
+        group[0].name if len(group) == 1 or not text or described.count(text) > 1 else text
+        for group, text in zip(groups, described, strict=True)
+    ]
+
+
+def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        f"{name}={_written(value)}" for name, value in own.items() if any(other.get(name) != value for other in others)
+    )
+
+
+def families_of(methods: Sequence[Method]) -> dict[str, str]:
+    """For each method the line that it is a point of: methods that differ by the values of numbers alone share one."""
+    described = {method.name: _described(method, methods) for method in methods}
+    counted = list(described.values())
+    # A line of a single point needs no other name than the point's.
+    return {name: text if counted.count(text) > 1 and text else name for name, text in described.items()}
+
+
+def _described(method: Method, methods: Sequence[Method]) -> str:
+    named = [
+        name if _is_number(value) else f"{name}={_written(value)}"
+        for name, value in method.options.items()
+        if any(other.options.get(name) != value for other in methods)
+    ]
+    models = {other.runs[0].model for other in methods}
+    return ", ".join(named + ([method.runs[0].model] if len(models) > 1 else []))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
