@@ -26,8 +26,8 @@ from lm_eval_mdlm import Generation
 from lm_eval_mdlm.backbones.backbone import Backbone
 from lm_eval_mdlm.decoding.statistics import statistics
 from lm_eval_mdlm.engine.decode import decode
+from lm_eval_mdlm.engine.plan import RowPlan
 from lm_eval_mdlm.engine.readout import Readout
-from lm_eval_mdlm.engine.row import RowPlan
 from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row

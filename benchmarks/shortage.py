@@ -21,7 +21,7 @@ from benchmarks.options import command, parsed, parser, start
 from benchmarks.replay import random_prompts, spread_lengths
 from benchmarks.report import Report, Value
 from lm_eval_mdlm.backbones.backbone import Backbone
-from lm_eval_mdlm.engine.row import RowPlan
+from lm_eval_mdlm.engine.plan import RowPlan
 from lm_eval_mdlm.errors import UsageError
 
 

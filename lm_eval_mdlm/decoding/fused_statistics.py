@@ -76,7 +76,8 @@ def _row_statistics(
     tl.store(out + row, entropy)
     tl.store(out + num_rows + row, confidence)
     tl.store(out + 2 * num_rows + row, margin)
-    tl.store(out + 3 * num_rows + row, argmax.to(tl.float64))
+    tl.store(out + 3 * num_rows + row, (best - runner_up).to(tl.float64))
+    tl.store(out + 4 * num_rows + row, argmax.to(tl.float64))
     if TARGETS:
         target = tl.load(targets + row)
         x = tl.load(conditional + target).to(tl.float32)
@@ -84,7 +85,7 @@ def _row_statistics(
             baseline = tl.load(unconditional + target).to(tl.float32)
             x = baseline + scale * (x - baseline)
         x = tl.where(tl.load(forbidden + target) != 0, float("-inf"), x)
-        tl.store(out + 4 * num_rows + row, (x - best).to(tl.float64) - tl.log(z))
+        tl.store(out + 5 * num_rows + row, (x - best).to(tl.float64) - tl.log(z))
 
 
 class FusedStatistics:
@@ -118,7 +119,7 @@ class FusedStatistics:
         unconditional: Float[Tensor, "R V"] | None,
         targets: Int[Tensor, " R"] | None,
     ) -> Float64[Tensor, "C R"]:
-        num_columns, forbidden = 4 if targets is None else 5, self._forbidden(rule.forbidden_ids)
+        num_columns, forbidden = 5 if targets is None else 6, self._forbidden(rule.forbidden_ids)
         out = torch.empty(num_columns, len(conditional), dtype=torch.float64, device=conditional.device)
         _row_statistics[(len(conditional),)](
             conditional.contiguous(),

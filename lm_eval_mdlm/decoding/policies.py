@@ -1,33 +1,16 @@
-"""Which eligible positions are committed in a step.
+"""Rules that choose by uncertainty alone, and keep nothing between passes.
 
-A policy sees uncertainty, never tokens or the network. It commits at least one eligible position of every row
-that has any: that is what makes the engine end.
+Each commits at least one eligible position of every row that has any: that is what makes the engine end.
 """
 
-import abc
 from dataclasses import dataclass
 
 import torch
 
 from ..errors import UsageError
+from .policy import UnmaskPolicy
 from .scores import Candidates, Score, at_random, by_confidence, by_entropy, ranks
 from .types import Mask
-
-
-class UnmaskPolicy(abc.ABC):
-    """A rule that chooses positions; a frozen dataclass whose fields are its hyper-parameters."""
-
-    @property
-    def needs_noise(self) -> bool:
-        """Whether `Candidates.noise` must be drawn."""
-        return False
-
-    def check_blocks(self, num_blocks: int) -> None:  # noqa: B027  most rules run with any number
-        """Raise UsageError if the rule cannot run over this many blocks that hold masks; 0 where nothing is to do."""
-
-    @abc.abstractmethod
-    def select(self, candidates: Candidates) -> Mask:
-        """Positions to commit now: a subset of `eligible`, not empty in a row where that is not."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .bias import Bias
 from .types import Mask, PerPosition, Positions
 
 
@@ -17,16 +19,34 @@ class Candidates:
     entropy: Float[Tensor, "B N"]
     confidence: Float[Tensor, "B N"]
     margin: Float[Tensor, "B N"]
+    logit_gap: Float[Tensor, "B N"]
+    """Largest minus second largest logit, nats."""
+    argmax: Int[Tensor, "B N"]
+    """Most likely token."""
+    token: Int[Tensor, "B N"]
+    """Proposal: a sample at a temperature above 0 where the policy needs it, else the most likely token."""
+    log_prob: Float[Tensor, "B N"]
+    """Of the token that stands at a revisable position; nats, undefined elsewhere."""
+    position: Int[Tensor, "B N"]
+    """Index in the region."""
     noise: Float[Tensor, "B N"]
     """Uniform in [0, 1), from the row's own generator; zeros unless a policy asks for it."""
     eligible: Bool[Tensor, "B N"]
-    """Masked and in the row's current block; False on padding."""
+    """Masked and within the policy's scope, by default the row's current block; False on padding."""
+    revisable: Bool[Tensor, "B N"]
+    """Committed, and read again because the policy asked for it."""
+    block_start: Int[Tensor, " B"]
+    """Index in the region at which the current block begins."""
     block_masks: Int[Tensor, " B"]
     """Masks the current block held when it opened."""
     block_step: Int[Tensor, " B"]
     """Steps already spent in the current block."""
     num_blocks: Int[Tensor, " B"]
     """Blocks of the row that held masks at the start."""
+    memories: tuple[Any, ...]
+    """What the policy left with each row after its last pass."""
+    biases: tuple[Bias | None, ...] = ()
+    """What a look adds to logits, one per row, for samples to be drawn with it too; empty for none at all."""
 
 
 Score = Callable[[Candidates], PerPosition]

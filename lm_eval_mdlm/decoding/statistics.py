@@ -19,6 +19,8 @@ class Statistics:
     """Largest probability."""
     margin: Float[Tensor, " R"]
     """Largest minus second largest probability."""
+    logit_gap: Float[Tensor, " R"]
+    """Largest minus second largest logit, nats; infinite where only one token is possible."""
     argmax: Int[Tensor, " R"]
     """Most likely token; the smallest id among equals."""
     log_prob: Float[Tensor, " R"] | None = None
@@ -27,14 +29,15 @@ class Statistics:
     def packed(self) -> Float64[Tensor, "C R"]:
         """All in one tensor, so that they move between devices with one transfer; nothing is rounded."""
         # Ids are exact in float64 up to 2**53, float32 values always.
-        columns = (self.entropy, self.confidence, self.margin, self.argmax, self.log_prob)
+        columns = (self.entropy, self.confidence, self.margin, self.logit_gap, self.argmax, self.log_prob)
         return torch.stack([column.double() for column in columns if column is not None])
 
     @classmethod
     def unpacked(cls, packed: Float64[Tensor, "C R"]) -> "Statistics":
         """The inverse of `packed`."""
-        entropy, confidence, margin, argmax, *rest = packed
-        return cls(entropy.float(), confidence.float(), margin.float(), argmax.long(), *(own.float() for own in rest))
+        entropy, confidence, margin, logit_gap, argmax, *rest = packed
+        measures = (entropy.float(), confidence.float(), margin.float(), logit_gap.float())
+        return cls(*measures, argmax.long(), *(own.float() for own in rest))
 
 
 def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Statistics:
@@ -48,7 +51,8 @@ def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Stat
     """
     logits = logits.float()
     probabilities = logits.softmax(dim=-1)
-    best, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
+    two = logits.topk(2, dim=-1)
+    best, second = probabilities.gather(-1, two.indices).unbind(dim=-1)
     # entr(0) = 0, so no epsilon. The order of a sum depends on the shape and the alignment of what is summed; in
     # float64 that stays far below what float32 keeps, so a row's entropy does not depend on its company.
     entropy = torch.special.entr(probabilities).sum(dim=-1, dtype=torch.float64).float()
@@ -58,4 +62,5 @@ def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Stat
         # The largest probability is 1 / sum(exp(logit - largest logit)), so no further tensor of this size is needed.
         below = logits.gather(-1, targets[:, None]) - logits.gather(-1, argmax)
         log_prob = (below.double().squeeze(-1) + best.double().log()).float()
-    return Statistics(entropy, best, best - second, argmax.squeeze(-1), log_prob)
+    logit_gap = two.values[:, 0] - two.values[:, 1]
+    return Statistics(entropy, best, best - second, logit_gap, argmax.squeeze(-1), log_prob)

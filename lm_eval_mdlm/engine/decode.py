@@ -6,8 +6,9 @@ from typing import TypeVar
 from .filling import Filling
 from .job import Work
 from .loop import answer
+from .plan import RowPlan
 from .readout import Readout
-from .row import Row, RowPlan
+from .row import Row
 from .schedule import Budget
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .change import Change
 from .decode import FILLING
 from .job import Job
-from .row import Change, Row, RowPlan
+from .plan import RowPlan
+from .row import Row
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,11 @@ class MatchedRow(Row):
 
     def advance(self, change: Change) -> None:
         """See `Job`."""
-        self.differs = bool((change.tokens != self._expected[change.positions]).any())
         super().advance(change)
+        if self.plan.policy.revises:  # a token that differs may still be replaced
+            self.differs = self.complete and self.region_ids != self._expected.tolist()
+        else:
+            self.differs = bool((change.tokens != self._expected[change.positions]).any())
 
 
 def greedy_match(plan: RowPlan, expected: Sequence[int]) -> Generator[Sequence[Job], None, Match]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .filling import choose
+from .change import Change
+from .choosing import choose
 from .job import Job, Kind
+from .plan import RowPlan
 from .query import Query, Reading
 from .readout import Readout
 from .record import Score
-from .row import Change, Row, RowPlan
+from .row import Row
 from .scoring import Scorer, TextPlan
 
 
@@ -36,16 +38,15 @@ class Following(Kind):
     """Commits the given tokens where each row's policy picks."""
 
     def decide(self, jobs: Sequence["FollowingRow"], reading: Reading, readout: Readout) -> list[FollowedChange]:
-        chosen = choose(jobs, reading)
         changes = []
-        for i, row in enumerate(jobs):
+        for i, (row, choice) in enumerate(zip(jobs, choose(jobs, reading, readout), strict=True)):
             at = reading.at(i)
-            picked = chosen[at].nonzero()[0]
+            picked = choice.commit.nonzero()[0]
             positions = row.wanted[picked]
             tokens = row.given[positions]
             changes.append(
                 FollowedChange(
-                    Change(positions, tokens, answer_entropy=None, exited=False),
+                    Change(positions, tokens, memory=choice.memory),
                     reading.log_prob[at][picked].tolist(),
                     bool((reading.argmax[at][picked] == tokens).all()),
                 )

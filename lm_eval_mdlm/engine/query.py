@@ -1,6 +1,6 @@
 """What the engine asks a network, and what it learns: plain data, that knows of no policy, text or estimate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Query:
         return len(self.wanted) * len(self.canvases)
 
 
-COLUMNS = ("entropy", "confidence", "margin", "argmax", "log_prob")
+COLUMNS = ("entropy", "confidence", "margin", "logit_gap", "argmax", "log_prob")
 """Of a reading, in the order of packed statistics."""
 
 
@@ -46,6 +46,7 @@ class Reading:
     """Nats."""
     confidence: NDArray[np.float32]
     margin: NDArray[np.float32]
+    logit_gap: NDArray[np.float32]
     argmax: NDArray[np.int64]
     log_prob: NDArray[np.float32]
     """Of the targets, nats; NaN where none was named."""
@@ -63,6 +64,16 @@ class Reading:
         if len(members) + 1 == len(self.ends):
             return slice(None)
         return np.concatenate([np.arange(self.ends[i], self.ends[i + 1]) for i in members])
+
+    def replaced(self, columns: Mapping[str, NDArray[Any]]) -> "Reading":
+        """The same with some columns exchanged."""
+        return Reading(**{name: columns.get(name, getattr(self, name)) for name in (*COLUMNS, "ends", "states")})
+
+    def one(self, job: int) -> "Reading":
+        """The reading of one job; its numbers are views."""
+        at = self.at(job)
+        columns = {name: getattr(self, name)[at] for name in COLUMNS}
+        return Reading(**columns, ends=[0, at.stop - at.start], states=[self.states[job]])
 
     def of(self, members: Sequence[int]) -> "Reading":
         """The reading of some of the jobs, in ascending order."""

@@ -70,6 +70,7 @@ def _statistics(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], querie
         entropy=np.empty(ends[-1], dtype=np.float32),
         confidence=np.empty(ends[-1], dtype=np.float32),
         margin=np.empty(ends[-1], dtype=np.float32),
+        logit_gap=np.empty(ends[-1], dtype=np.float32),
         argmax=np.empty(ends[-1], dtype=np.int64),
         log_prob=np.full(ends[-1], np.nan, dtype=np.float32),
         ends=ends,

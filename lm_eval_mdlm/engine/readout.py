@@ -4,7 +4,7 @@ import functools
 import importlib.util
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,9 @@ from torch.nn.functional import pad
 
 from ..backbones.backbone import Backbone
 from ..backbones.body import in_one_line
+from ..decoding.bias import biased
 from ..decoding.logits import LogitRule
+from ..decoding.look import Reader
 from ..decoding.proposal import gumbel_argmax
 from ..decoding.restriction import Draw, restricted
 from ..decoding.statistics import statistics
@@ -131,7 +133,7 @@ class Readout:
         if targets is not None:
             targets = pad(targets.to(states.device, non_blocking=True), (0, num_chunks * size - num_rows))
         # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
-        num_columns = 4 if targets is None else 5
+        num_columns = 5 if targets is None else 6
         read = torch.empty(num_columns, num_chunks * size, dtype=torch.float64, device=states.device)
         for i, chunks in enumerate(self._chunks(rule, states, self.reader)):
             own = None if targets is None else targets[i * size : i * size + len(chunks[0])]
@@ -144,16 +146,52 @@ class Readout:
         rule: LogitRule,
         states: Float[Tensor, "S D"],
         draws: Sequence[Draw],
+        gains: Sequence[Mapping[int, float]] | None = None,
     ) -> list[int]:
-        """One token per row, each drawn as its entry of `draws` says. Waits for the device once."""
+        """One token per row, each drawn as its entry of `draws` says. Waits for the device once.
+
+        Args:
+            rule: Guidance and left out tokens, one for all rows.
+            states: R conditional states, followed under guidance by the R unconditional ones.
+            draws: One per row.
+            gains: For each row what is added to some tokens' logits; None for nothing.
+        """
         tokens: list[Int[Tensor, " _"]] = []
         reader = PlainStatistics()  # samples need the logits themselves, in float32
         size = self._rows_at_once(reader, rule)
         for start, chunks in enumerate(self._chunks(rule, states, reader)):
             own = draws[start * size : (start + 1) * size]
             logits = rule.apply(*(chunk[: len(own)] for chunk in chunks))
+            if gains is not None:
+                logits = biased(logits, gains[start * size : start * size + len(own)])
             tokens.append(gumbel_argmax(restricted(logits, own), [d.temperature for d in own], [d.seed for d in own]))
         return torch.cat(tokens).tolist()
+
+    def look(
+        self,
+        rule: LogitRule,
+        states: Float[Tensor, "S D"],
+        reader: Reader,
+        entries: Sequence[int],
+        beside: Float[Tensor, "S D"] | None = None,
+    ) -> Float64[Tensor, "C R"]:
+        """Columns of R distributions on the CPU, by a reader of the caller's.
+
+        Args:
+            rule: Guidance and left out tokens, one for all rows.
+            states: R conditional states, followed under guidance by the R unconditional ones.
+            reader: Gets a fixed number of rows at a time; what it says of rows beyond `entries` is dropped.
+            entries: A number of the caller's for every row.
+            beside: As many other states, whose logits the reader gets too.
+        """
+        plain = PlainStatistics()
+        size, found = self._rows_at_once(plain, rule), []
+        others = None if beside is None else self._chunks(rule, beside, plain)
+        for number, chunks in enumerate(self._chunks(rule, states, plain)):
+            own = entries[number * size : (number + 1) * size]
+            logits = None if others is None else rule.apply(*next(others))
+            found.append(reader(rule.apply(*chunks), logits, own)[:, : len(own)])
+        return torch.cat(found, dim=1).cpu()
 
     def _chunks(
         self, rule: LogitRule, states: Float[Tensor, "S D"], reader: StatisticsReader

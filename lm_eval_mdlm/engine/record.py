@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+STOPS = ("complete", "settled", "exit", "cap")
+"""No mask is left; the text cannot change any more; the answer was clear; `max_nfe` passes were run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generation:
     """The outcome of one request."""
@@ -21,8 +25,10 @@ class Generation:
     """Of these, passes that recomputed only part of the canvas; 0 in exact mode."""
     tokens: int
     """Committed tokens in the returned text."""
+    stop: str = "complete"
+    """Why no further pass was run; one of `STOPS`."""
     early_exit: bool = False
-    """Whether the answer's entropy ended the row."""
+    """Whether the answer's certainty ended the row."""
     exit_step: int | None = None
     """Number of the pass that fired the exit, from 1; None if none did."""
     answer_entropy: float | None = None
@@ -46,7 +52,7 @@ class Generation:
 
     @property
     def stats(self) -> dict[str, int | float]:
-        """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged.
+        """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged; and `stop`.
 
         `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
         `answer_entropy` is left out where there is no answer to decode, `gold_logprob` where there is none.
@@ -59,6 +65,7 @@ class Generation:
             "early_exit": int(self.early_exit),
             "exit_step": self.exit_step or 0,
             "truncated": int(self.truncated),
+            "stop": STOPS.index(self.stop),
         }
         if self.answer_entropy is not None:
             stats["answer_entropy"] = self.answer_entropy

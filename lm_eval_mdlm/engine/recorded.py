@@ -1,6 +1,7 @@
-"""Rows that remember every step: what was committed, and how sure the pass was of it.
+"""Rows that remember every step: what was committed, and how sure the network was of it.
 
-A row decodes to the same bits with or without; only rows of the second kind keep anything.
+What a sampler adds to logits is not in these numbers, but in the answer's entropy, by which the exit goes. A row is
+decoded to the same bits with or without its steps.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding.logits import LogitRule
+from .change import Change
 from .filling import Filling
 from .job import Work
+from .plan import RowPlan
 from .query import Reading
 from .reader import grouped
 from .readout import Readout
-from .row import Change, Row, RowPlan
+from .row import Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +30,11 @@ class Step:
     """What one pass did to a row, n commits, and what it said of them."""
 
     positions: NDArray[np.int64]
-    """(n,) in the region, ascending."""
+    """(n,) in the region, ascending; one that was no mask got another token."""
     tokens: NDArray[np.int64]
     """(n,)"""
+    remasked: NDArray[np.int64]
+    """In the region, that became masks again."""
     entropy: NDArray[np.float32]
     """(n,) nats."""
     confidence: NDArray[np.float32]
@@ -84,15 +89,17 @@ class RecordedRow(Row):
     def advance(self, change: RecordedChange) -> None:  # type: ignore[override]
         """See `Job`."""
         own = change.change
+        # Not the change itself: it holds what the sampler remembers.
         self.steps_taken.append(
             Step(
-                own.positions,
-                own.tokens,
-                change.entropy,
-                change.confidence,
-                change.log_prob,
-                own.answer_entropy,
-                self.is_partial,
+                positions=own.positions,
+                tokens=own.tokens,
+                remasked=own.remasked,
+                entropy=change.entropy,
+                confidence=change.confidence,
+                log_prob=change.log_prob,
+                answer_entropy=own.answer_entropy,
+                is_partial=self.is_partial,
             )
         )
         super().advance(own)

@@ -1,88 +1,20 @@
 """One request: what it asks for, and how far its region has been filled."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..canvas.template import Region
-from ..canvas.text import TextRule
 from ..decoding.blocks import split_into_blocks
-from ..decoding.logits import LogitRule
-from ..decoding.policies import UnmaskPolicy
-from ..decoding.proposal import RowKey
-from ..decoding.restriction import Draw, Restriction
-from .cache import CachePolicy
+from ..decoding.exits import AnswerView
+from ..decoding.policy import Progress
+from ..decoding.restriction import Draw
+from .change import Change
 from .job import Job, Kind
-from .query import Query
+from .plan import RowPlan
+from .query import Query, Reading
 from .record import Generation
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowPlan:
-    """Everything that determines a row's result, and nothing about its batch."""
-
-    prompt_ids: tuple[int, ...]
-    region: Region
-    policy: UnmaskPolicy
-    block_length: int
-    logit_rule: LogitRule
-    key: RowKey
-    mask_token_id: int
-    temperature: float = 0.0
-    restriction: Restriction | None = None
-    """Which tokens a sample may be; None for all."""
-    gold: tuple[int, ...] = ()
-    """Tokens whose log-probabilities are read at the first positions of the region's one answer; empty for none."""
-    exit_threshold: float | None = None
-    """Answer entropy, in nats, below which the row ends; None for no early exit."""
-    stop_when_settled: bool = False
-    text_rule: TextRule
-    returns_text: bool = True
-    """False where there is no tokenizer, and `text_rule` only counts tokens."""
-    truncated: bool = False
-    cache: CachePolicy | None = None
-    """Recompute only part of the canvas in most passes; None for exact decoding."""
-    lookback: int = 0
-    """The backbone's: how far before a token the state lies from which it is predicted."""
-
-    @property
-    def canvas_length(self) -> int:
-        """Tokens of prompt and region."""
-        return len(self.prompt_ids) + len(self.region.token_ids)
-
-    @property
-    def tokens_per_pass(self) -> int:
-        """Tokens that a pass over the whole canvas processes; guidance doubles them."""
-        return self.canvas_length * self.nfe_per_step
-
-    @property
-    def held_positions(self) -> int:
-        """Positions whose keys and values the row keeps between its passes; 0 without a cache."""
-        return 0 if self.cache is None else self.tokens_per_pass
-
-    @property
-    def nfe_per_step(self) -> int:
-        """What a step costs."""
-        return 2 if self.logit_rule.guided else 1
-
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What a pass does to a row."""
-
-    positions: NDArray[np.int64]
-    """In the region, that are committed."""
-    tokens: NDArray[np.int64]
-    """That they take."""
-    answer_entropy: float | None
-    """Of the pass; None without an answer to decode."""
-    exited: bool
-    """Whether that ends the row."""
-    log_probs: NDArray[np.float32] | None = None
-    """Of the wanted positions' targets, nats; None where none were asked for."""
 
 
 class Row(Job):
@@ -100,8 +32,11 @@ class Row(Job):
         self.settled = False
         self._offset = len(plan.prompt_ids)
         self._masked = ids == plan.mask_token_id
-        blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), plan.block_length)
+        self._free = self._masked.copy()
+        self._block_length = plan.block_length if plan.policy.has_fixed_blocks else len(ids)
+        blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), self._block_length)
         self._blocks = [np.array(block) for block in blocks]
+        self.memory, self._exit_memory = plan.policy.begin(), None
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
@@ -125,9 +60,45 @@ class Row(Job):
         return len(self._blocks[self._block])
 
     @property
+    def block_start(self) -> int:
+        """Index in the region at which the current block begins."""
+        return int(self._blocks[self._block][0]) // self._block_length * self._block_length
+
+    @property
+    def num_masks(self) -> int:
+        """Masks at the start."""
+        return int(self._free.sum())
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be filled."""
+        return self._block == len(self._blocks)
+
+    @property
+    def capped(self) -> bool:
+        """Whether one more pass would be too many."""
+        return self._reaches_cap(self.steps)
+
+    @property
+    def next_is_last(self) -> bool:
+        """Whether the next pass is the last one that may be run."""
+        return self._reaches_cap(self.steps + 1)
+
+    def _reaches_cap(self, steps: int) -> bool:
+        most, cost = self.plan.max_nfe, self.plan.nfe_per_step
+        return most is not None and (steps + 1) * cost > most
+
+    @property
+    def stop(self) -> str:
+        """Why the finished row took no further pass."""
+        if self.exit_step is not None:
+            return "exit"
+        return "complete" if self.complete else "settled" if self.settled else "cap"
+
+    @property
     def done(self) -> bool:
         """Whether the row needs no further pass."""
-        return self._block == len(self._blocks) or self.exit_step is not None or self.settled
+        return self.complete or self.exit_step is not None or self.settled or self.capped
 
     @property
     def region_ids(self) -> list[int]:
@@ -167,9 +138,13 @@ class Row(Job):
             canvases=self.canvases,
             wanted=self._offset + self.wanted,
             rule=self.plan.logit_rule,
-            targets=self._targets[self.wanted] if self.plan.gold else None,
+            targets=self._wanted_targets() if self.plan.gold or self.plan.policy.revises else None,
             recomputed=None if self.plan.cache is None else self._recomputed(),
         )
+
+    def _wanted_targets(self) -> NDArray[np.int64]:
+        """Gold tokens at masks, and at revisable positions the tokens that stand there."""
+        return np.where(self.wanted_revisable, self.canvas[self._offset + self.wanted], self._targets[self.wanted])
 
     def _recomputed(self) -> NDArray[np.int64]:
         """Positions of the canvas that the next pass computes under a cache, ascending."""
@@ -180,7 +155,7 @@ class Row(Job):
     def _find_recomputed(self) -> NDArray[np.int64]:
         if self.plan.cache is None or not self.is_partial:
             return np.arange(len(self.canvas))
-        start = int(self._blocks[self._block][0]) // self.plan.block_length * self.plan.block_length
+        start = self.block_start
         inside = np.zeros(len(self.canvas), dtype=bool)
         inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
         wanted = self._offset + self.wanted
@@ -197,39 +172,63 @@ class Row(Job):
             return None
         return math.fsum(entropies[self.wanted_answer].tolist())
 
-    def exits(self, answer_entropy: float | None) -> bool:
-        """Whether an answer of this entropy ends the row.
-
-        The sum of marginal entropies bounds the joint entropy from above, so the row never ends on an answer less
-        certain than asked; a lower threshold ends later.
-        """
-        threshold = self.plan.exit_threshold
-        return threshold is not None and answer_entropy is not None and answer_entropy < threshold
+    def exits(self, reading: Reading) -> tuple[bool, Any]:
+        """Whether this reading of the `wanted` positions ends the row, and what the exit rule remembers if not."""
+        if self.plan.exit_rule is None or not self.plan.region.answer_positions:
+            return False, None
+        own = self.wanted_answer
+        return self.plan.exit_rule.judge(
+            AnswerView(
+                positions=self.wanted[own],
+                entropy=reading.entropy[own],
+                confidence=reading.confidence[own],
+                logit_gap=reading.logit_gap[own],
+                argmax=reading.argmax[own],
+                share_committed=1 - int(self._masked.sum()) / max(self.num_masks, 1),
+                memory=self._exit_memory,
+            )
+        )
 
     def draw(self, position: int) -> Draw:
         """How the token at a position of the region is drawn in this step."""
-        seed = self.plan.key.seed("token", self.steps, position)
+        seed = self.draw_seed(position)
         return Draw(temperature=self.plan.temperature, seed=seed, restriction=self.plan.restriction)
 
+    def draw_seed(self, position: int) -> int:
+        """Of what is drawn at a position of the region in this step."""
+        return self.plan.key.seed("token", self.steps, position)
+
     def advance(self, change: Change) -> None:
-        """Write the tokens, which never change again, count the pass, and open the next block if this one is full."""
+        """Write the tokens, count the pass, and open the next block if this one is finished."""
         if change.log_probs is not None:
-            self._log_probs[self.wanted] = change.log_probs
-        self.canvas[self._offset + change.positions] = change.tokens
-        self._committed_in[change.positions] = self.steps + 1
-        self._masked[change.positions] = False
+            masks = ~self.wanted_revisable
+            self._log_probs[self.wanted[masks]] = change.log_probs[masks]
+        self._write(change)
         self.answer_entropy = change.answer_entropy
         self.partial_steps += self.is_partial
         self.steps += 1
         self.block_step += 1
         if change.exited:
             self.exit_step = self.steps
-        if not self._masked[self._blocks[self._block]].any():
+        num_masked = int(self._masked[self._blocks[self._block]].sum())
+        opens = self.plan.policy.completes(num_masked, self.memory)
+        if opens:
             self._block, self.block_step = self._block + 1, 0
-        self._settle()
+        # Tokens that may still change settle nothing.
+        if opens or self.plan.policy.is_final(self.memory):
+            self._settle()
         if self.done:
             self.slots = []  # for other rows, also while this one is still held
         self._look()
+
+    def _write(self, change: Change) -> None:
+        self.canvas[self._offset + change.positions] = change.tokens
+        self._committed_in[change.positions] = self.steps + 1
+        self._masked[change.positions] = False
+        self.canvas[self._offset + change.remasked] = self.plan.mask_token_id
+        self._committed_in[change.remasked] = 0
+        self._masked[change.remasked] = True
+        self.memory, self._exit_memory = change.memory, change.exit_memory
 
     def _settle(self) -> None:
         if self.plan.stop_when_settled and not self.done:
@@ -238,19 +237,21 @@ class Row(Job):
     def _look(self) -> None:
         """Work out what the next step needs to see."""
         self._known_recomputed = None
-        wanted = self._masked & self._is_answer
-        if self._block < len(self._blocks):
-            current = self._blocks[self._block]
-            wanted[current] |= self._masked[current]
-        self.wanted = np.flatnonzero(wanted)
-        """Positions whose distributions the next step needs, ascending: the eligible ones and the answer."""
-        self.wanted_answer = self._is_answer[self.wanted]
-        """Which of them are answer positions."""
-        eligible = np.zeros(len(wanted), dtype=bool)
-        if self._block < len(self._blocks):
-            eligible[self._blocks[self._block]] = True
+        eligible, revisable = np.zeros_like(self._masked), None
+        if not self.complete:
+            progress = Progress(self._masked, self._free, self._blocks[self._block], self.memory)
+            eligible = self._masked & self.plan.policy.scope(progress)
+            revisable = self.plan.policy.revisable(progress)
+        revisable = np.zeros_like(self._masked) if revisable is None else revisable & self._free & ~self._masked
+        answer = self._masked & self._is_answer
+        self.wanted = np.flatnonzero(eligible | answer | revisable)
+        """Positions whose distributions the next step needs, ascending: eligible and revisable ones, and the answer."""
+        self.wanted_answer = answer[self.wanted]
+        """Which of them are masked answer positions."""
         self.wanted_eligible = eligible[self.wanted]
-        """Which of them are in the current block."""
+        """Which of them are masks that the policy may commit."""
+        self.wanted_revisable = revisable[self.wanted]
+        """Which of them are committed tokens that the policy may replace or take back."""
 
     @property
     def gold_log_prob(self) -> float | None:
@@ -267,6 +268,7 @@ class Row(Job):
             nfe=self.steps * self.plan.nfe_per_step,
             nfe_partial=self.partial_steps * self.plan.nfe_per_step,
             tokens=returned.num_tokens,
+            stop=self.stop,
             early_exit=self.exit_step is not None,
             exit_step=self.exit_step,
             answer_entropy=self.answer_entropy,

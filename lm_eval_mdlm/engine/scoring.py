@@ -16,10 +16,10 @@ from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from .job import Job, Kind, Work
 from .matching import greedy_match
+from .plan import RowPlan
 from .query import Query, Reading
 from .readout import Readout
 from .record import Score, Scores
-from .row import RowPlan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,7 +118,8 @@ class ScoreReader:
         of_sampler = {"seed", "cfg_scale", "max_length", "add_bos_token"}
         if wants_greedy or self._likelihood.likelihood == "path":
             left_out = {
-                *("gen_length", "template", "exit_threshold", "gold_score", "stop_when_settled", "temperature", "until")
+                *("gen_length", "template", "exit_rule", "exit_threshold", "max_nfe", "gold_score"),
+                *("stop_when_settled", "temperature", "until"),
             }
             of_sampler = all_options.keys() - left_out - {"top_k", "top_p", "min_p", "think_end_token"}
         return {

@@ -2,9 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import ItemsView, Mapping, Sequence
+from collections.abc import ItemsView, KeysView, Mapping, Sequence
 from typing import Any
 
+from ..engine.record import STOPS
 from .stored import Counts
 
 
@@ -36,6 +37,12 @@ def of_document(texts: Sequence[Counts], scores: Sequence[Counts]) -> Counts:
     return counts
 
 
+def stop_of(texts: Sequence[Counts]) -> str | list[str]:
+    """Why the rows of one document stopped, in words: of one row, or of several in their order."""
+    stops = [STOPS[int(counts["stop"])] for counts in texts]
+    return stops[0] if len(stops) == 1 else stops
+
+
 def _means(rows: Sequence[Counts]) -> Counts:
     values: dict[str, list[float]] = {}
     for row in rows:
@@ -47,9 +54,16 @@ def _means(rows: Sequence[Counts]) -> Counts:
 class Scored(dict[str, Any]):
     """A document's scores and counts. The harness takes a sample's line from the whole, the table from `items()`."""
 
-    def __init__(self, own: Mapping[str, Any], counts: Mapping[str, float], *, in_table: bool) -> None:
-        super().__init__({**own, **counts})
+    def __init__(
+        self, own: Mapping[str, Any], counts: Mapping[str, float], words: Mapping[str, Any], *, in_table: bool
+    ) -> None:
+        super().__init__({**words, **own, **counts})
+        self._metrics = {**own, **counts}
         self._for_table = {**own, **(counts if in_table else {})}
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override]
+        """What a sample's line names as its metrics; words are none."""
+        return self._metrics.keys()
 
     def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
         """What the table is made of."""
@@ -67,10 +81,11 @@ class Reporting:
     Args:
         task_name: For a line to the user.
         by_doc: The counts of every document.
+        stops: Why its rows stopped, for every document that has texts.
     """
 
-    def __init__(self, task_name: str, by_doc: Mapping[int, Counts]) -> None:
-        self._task_name, self._by_doc = task_name, by_doc
+    def __init__(self, task_name: str, by_doc: Mapping[int, Counts], stops: Mapping[int, str | list[str]]) -> None:
+        self._task_name, self._by_doc, self._stops = task_name, by_doc, stops
         self.doc_id: int | None = None
         """Of the document being scored: `process_results` is told the document, but not which one it is."""
         self._own_names: frozenset[str] | None = None
@@ -105,4 +120,5 @@ class Reporting:
                 "most frequent metric; --log_samples writes those of all.",
                 self._task_name,
             )
-        return Scored(own, counts, in_table=in_table)
+        stop = self._stops.get(self.doc_id) if self.doc_id is not None else None
+        return Scored(own, counts, {} if stop is None else {"stop": stop}, in_table=in_table)

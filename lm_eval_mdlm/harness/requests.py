@@ -192,12 +192,13 @@ class RequestReader:
             ours, theirs = getattr(self._config, name), getattr(config, name)
             if name in self._given and ours != theirs:
                 self._say(f"{name}: the task's or --gen_kwargs' value {theirs!r} replaces model_args' {ours!r}.")
-        if config.exit_threshold is not None and "exit_threshold" not in options and not config.has_answer:
+        named = config.names_exit()
+        if named and not {"exit_threshold", "exit_rule"} & options.keys() and not config.has_answer:
             self._say(
-                f"exit_threshold={config.exit_threshold:g} in --model_args has no effect on tasks without an answer "
-                f"segment in a template; the others exit by it."
+                f"{named} in --model_args has no effect on tasks without an answer segment in a template; the others "
+                f"exit by it."
             )
-            config = dataclasses.replace(config, exit_threshold=None)
+            config = dataclasses.replace(config, exit_threshold=None, exit_rule=None)
         if config.gold_score and "gold_score" not in options and not config.has_one_answer:
             self._say(
                 "gold_score=True in --model_args has no effect on tasks without a template with exactly one answer "

@@ -10,7 +10,7 @@ from ..errors import UsageError
 
 
 Counts = dict[str, int | float]
-"""A row's counts by their names in docs/semantics.md section 9."""
+"""A row's counts by their names in docs/semantics.md section 9, and `stop` as an index into the record's reasons."""
 IDENTITY = "mdlm settings"
 """Key of what the results in a database depend on."""
 COUNTS = "mdlm counts"

@@ -22,7 +22,7 @@ from .documents import (
     name_gold_answers,
 )
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
-from .reporting import HIGHER_IS_BETTER, Reporting, of_document
+from .reporting import HIGHER_IS_BETTER, Reporting, of_document, stop_of
 from .run import Run
 from .stored import Counts
 
@@ -61,9 +61,7 @@ class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of 
                 # added to the document's own, where they would show in the samples and count in pass@k.
                 del instance.resps[instance.repeats or 1 :]
                 run.recall(instance)
-            counts = _counts_by_doc(self, run)
-            # Not `task_name`, which draws from the global generator, as some tasks do to shuffle their choices.
-            self.mdlm_reporting = Reporting(str(self.config.task), counts) if counts else None
+            self.mdlm_reporting = _reporting(self, run)
         return super().apply_filters()  # type: ignore[misc]
 
     def doc_iterator(self: Any, **kwargs: Any) -> Iterator[tuple[int, Any]]:
@@ -138,10 +136,10 @@ def _counted(own: type) -> type:
     return type(own.__name__, (Counted, own), {"__module__": own.__module__, "__doc__": own.__doc__})
 
 
-def _counts_by_doc(task: Any, run: Run) -> dict[int, Counts]:
-    """Of every document; empty where counts are not to be reported."""
+def _reporting(task: Any, run: Run) -> Reporting | None:
+    """Of the counts of every document; None where there are none, or they are not to be reported."""
     if not (run.task_stats or isinstance(task, MDLMTask)):
-        return {}
+        return None
     texts: dict[int, list[Counts]] = {}
     scores: dict[int, list[Counts]] = {}
     for instance in task.instances:
@@ -151,7 +149,9 @@ def _counts_by_doc(task: Any, run: Run) -> dict[int, Counts]:
     by_doc = {doc_id: of_document(texts.get(doc_id, []), scores.get(doc_id, [])) for doc_id in {**texts, **scores}}
     if len(run.nfe_by_process) > 1 and any(asks_for_gold_score(instance) for instance in task.instances):
         _show_that_none_has_a_gold_score(by_doc)
-    return by_doc
+    stops = {doc_id: stop_of(own) for doc_id, own in texts.items() if all("stop" in counts for counts in own)}
+    # Not `task_name`, which draws from the global generator, as some tasks do to shuffle their choices.
+    return Reporting(str(task.config.task), by_doc, stops) if by_doc else None
 
 
 def _show_that_none_has_a_gold_score(by_doc: Mapping[int, Counts]) -> None:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..canvas.template import Template
-from ..decoding.policies import UnmaskPolicy
+from ..decoding.exits import ExitRule
+from ..decoding.policy import DecodingPolicy
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
+from .exits import EXIT_RULES
 from .foreign_names import instead_of
 from .samplers import SAMPLERS, SCORES, describe
 
 
 DEFAULT_GEN_LENGTH = 256
+DEFAULT_BLOCK_LENGTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +45,19 @@ class DecodingConfig:
     """`confidence_factor`: at least 0; 1.0 if unset."""
     gen_length: int | None = None
     """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
-    block_length: int = 32
-    """Positions per block, at least 1; `gen_length` or more for one block (any order), 1 for left to right."""
+    block_length: int | None = None
+    """Positions per block, at least 1; 32 if unset. `gen_length` or more for one block (any order), 1 for left to
+    right. Samplers without fixed blocks refuse it."""
     template: Template | None = None
     """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
+    exit_rule: str | None = None
+    """What ends a row once its answer is clear: a name in `exits.EXIT_RULES`; `entropy` if unset and `exit_threshold`
+    is set, off if both are unset."""
     exit_threshold: float | None = None
-    """gamma, nats, at least 0: the row ends when its answer's entropy is below; off if unset."""
+    """Of the exit rule: gamma, nats, at least 0 (`entropy`); a probability (`confidence`); passes (`stable`)."""
+    max_nfe: int | None = None
+    """Most forward passes of a row, at least 1; it then ends as it stands, but for an answer, which is filled from the
+    last pass. As many as the sampler takes if unset."""
     cache: str = "none"
     """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
     stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
@@ -99,13 +109,29 @@ class DecodingConfig:
         checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
         config._refuse_options_of_other_samplers()
-        config.policy()
+        config._check_together()
         return config
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Of all options."""
         return tuple(field.name for field in dataclasses.fields(cls))
+
+    def _check_together(self) -> None:
+        policy = self.policy()
+        self.exit()
+        if self.block_length is not None and not policy.has_fixed_blocks:
+            raise UsageError(
+                f"block_length={self.block_length} would be ignored by sampler={self.sampler}, which has no fixed "
+                f"blocks; leave it out (block_length=None takes a task's away)."
+            )
+        if self.cache != "none" and not policy.has_fixed_blocks:
+            raise UsageError(
+                f"cache={self.cache} keeps what is outside of a block, and sampler={self.sampler} has no fixed blocks; "
+                f"leave cache out."
+            )
+        if self.max_nfe == 1 and self.cfg_scale > 0:
+            raise UsageError("max_nfe must be at least 2 with cfg_scale above 0, whose steps cost 2 passes, got 1.")
 
     def _refuse_options_of_other_samplers(self) -> None:
         for sampler, known in SAMPLERS.items():
@@ -118,7 +144,22 @@ class DecodingConfig:
                             f"{self.sampler}; leave it out, or change the sampler."
                         )
 
-    def policy(self) -> UnmaskPolicy:
+    def exit(self) -> ExitRule | None:
+        """When a row ends because its answer is clear; None for never.
+
+        Raises:
+            UsageError: If the rule and its threshold do not fit together.
+        """
+        if self.exit_rule is None and self.exit_threshold is None:
+            return None
+        return EXIT_RULES[self.exit_rule or "entropy"](self.exit_threshold)
+
+    @property
+    def positions_per_block(self) -> int:
+        """Of fixed blocks."""
+        return self.block_length or DEFAULT_BLOCK_LENGTH
+
+    def policy(self) -> DecodingPolicy:
         """The rule that chooses positions."""
         sampler = SAMPLERS[self.sampler]
         given = {name: getattr(self, name) for name in sampler.options}
@@ -139,6 +180,12 @@ class DecodingConfig:
         """Whether there is an answer that a gold one can stand beside."""
         return self.template is not None and sum(s.kind == "answer" for s in self.template.segments) == 1
 
+    def names_exit(self) -> str:
+        """The option that asks for an early exit, with its value; empty for none."""
+        if self.exit_threshold is not None:
+            return f"exit_threshold={self.exit_threshold:g}"
+        return "" if self.exit_rule is None else f"exit_rule={self.exit_rule}"
+
     def resolved_template(self) -> Template | None:
         """The template at the size that `gen_length` asks for.
 
@@ -150,10 +197,10 @@ class DecodingConfig:
                 "gold_score=True needs a template with exactly one answer segment; set template, use a task that has "
                 "one, or leave gold_score out."
             )
-        if self.exit_threshold is not None and not self.has_answer:
+        if (named := self.names_exit()) and not self.has_answer:
             raise UsageError(
-                f"exit_threshold={self.exit_threshold:g} needs a template with an answer segment, and there is none; "
-                f"set template, use a task that has one, or leave exit_threshold out."
+                f"{named} needs a template with an answer segment, and there is none; set template, use a task that "
+                f"has one, or leave {named.partition('=')[0]} out."
             )
         if self.template is None or self.gen_length is None:
             return self.template
@@ -168,6 +215,9 @@ class DecodingConfig:
         if template and self.gen_length:
             template = template.resized(self.gen_length)
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
+        plain["block_length"] = self.positions_per_block if self.policy().has_fixed_blocks else None
+        if self.exit_threshold is not None:
+            plain["exit_rule"] = self.exit_rule or "entropy"
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
         return {"sampler": self.sampler, **describe(self.policy()), **plain}
 
@@ -219,7 +269,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "gen_length": _at_least(1),
     "block_length": _at_least(1),
     "template": _template,
+    "exit_rule": lambda name, value: values.choice(name, value, EXIT_RULES),
     "exit_threshold": values.number,
+    "max_nfe": _at_least(1),
     "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
     "gold_score": values.flag,
     "stop_when_settled": values.flag,

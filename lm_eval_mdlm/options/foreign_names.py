@@ -57,7 +57,6 @@ INSTEAD: Mapping[str, str] = {
     "sampling_steps": _STEPS,
     "num_steps": _STEPS,
     "diffusion_step": _STEPS,
-    "max_nfe": _STEPS,
     "editing_threshold": _NO_EDITS,
     "edit_threshold": _NO_EDITS,
     "remask_threshold": _NO_EDITS,

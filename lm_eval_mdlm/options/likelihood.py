@@ -89,10 +89,11 @@ class LikelihoodConfig:
         estimator = self._estimator()
         if estimator is not None:
             return BySampling(estimator, self.mc_se)
-        if decoding.policy().needs_noise:
+        if not decoding.policy().depends_on_distributions_alone:
+            named = "score=random" if decoding.policy().needs_noise else f"sampler={decoding.sampler}"
             raise UsageError(
-                "likelihood=path needs a sampler whose choice depends on distributions alone, and score=random draws "
-                "it; choose another score, or likelihood=elbo."
+                f"likelihood=path needs a sampler whose choice depends on the distributions of one pass alone, and "
+                f"{named} looks at more; choose another, or likelihood=elbo."
             )
         return AlongPath()
 

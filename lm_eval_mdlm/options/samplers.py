@@ -11,8 +11,8 @@ from ..decoding.policies import (
     EvenSchedule,
     FixedK,
     MultiTokenEntropy,
-    UnmaskPolicy,
 )
+from ..decoding.policy import DecodingPolicy
 from ..decoding.scores import Score, at_random, by_confidence, by_entropy, by_margin, left_to_right
 from ..errors import UsageError
 
@@ -32,11 +32,11 @@ class Sampler:
 
     options: tuple[str, ...]
     """Options that belong to this sampler and to no other."""
-    make: Callable[..., UnmaskPolicy]
+    make: Callable[..., DecodingPolicy]
     """From those of its options that were set; the rest take the policy's own defaults."""
 
 
-def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None) -> UnmaskPolicy:
+def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None) -> DecodingPolicy:
     if steps is None:
         return FixedK(score=SCORES[score]) if k is None else FixedK(k, SCORES[score])
     if k is not None:
@@ -53,7 +53,7 @@ SAMPLERS: Mapping[str, Sampler] = {
 }
 
 
-def describe(policy: UnmaskPolicy) -> dict[str, Any]:
+def describe(policy: DecodingPolicy) -> dict[str, Any]:
     """The policy's hyper-parameters as options, defaults included."""
     names = {score: name for name, score in SCORES.items()}
     return {key: names[value] if key == "score" else value for key, value in vars(policy).items()}

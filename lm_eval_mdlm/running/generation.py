@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from ..backbones.backbone import Backbone
 from ..engine.decode import decoding
 from ..engine.job import Work
+from ..engine.plan import RowPlan
 from ..engine.record import Generation
 from ..engine.recorded import RecordedRow, decoding_on_record
-from ..engine.row import RowPlan
 from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig

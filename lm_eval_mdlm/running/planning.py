@@ -13,14 +13,14 @@ from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Restriction
 from ..engine.cache import CACHES, CachePolicy
-from ..engine.row import RowPlan
+from ..engine.plan import RowPlan
 from ..errors import UsageError
 from ..options.decoding import DEFAULT_GEN_LENGTH, DecodingConfig
 
 
 Answer: TypeAlias = str | Sequence[int]
 """A given answer: a text, which is tokenised by itself without special tokens, or token ids."""
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Of docs/semantics.md: raised whenever the same options give another result, so that stored results are not mixed."""
 
 
@@ -62,19 +62,21 @@ def plan_row(
         raise _no_room(len(region.token_ids), backbone, config)
     policy = config.policy()
     masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
-    policy.check_blocks(len(split_into_blocks(masked, config.block_length)))
+    length = config.positions_per_block if policy.has_fixed_blocks else max(len(region.token_ids), 1)
+    policy.check_blocks(len(split_into_blocks(masked, length)))
     return RowPlan(
         prompt_ids=tuple(prompt_ids[-room:]),
         region=region,
         policy=policy,
-        block_length=config.block_length,
+        block_length=length,
         logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
         gold=tuple(gold),
         key=RowKey.of(config.seed or 0, prompt_ids, region.token_ids, repeat),
         mask_token_id=backbone.mask_token_id,
         temperature=config.temperature,
         restriction=Restriction.of(top_k=config.top_k, top_p=config.top_p, min_p=config.min_p),
-        exit_threshold=config.exit_threshold,
+        exit_rule=config.exit(),
+        max_nfe=config.max_nfe,
         stop_when_settled=config.stop_when_settled,
         cache=_cache(backbone, config),
         lookback=backbone.lookback,
@@ -142,11 +144,8 @@ def _given(backbone: Backbone, config: DecodingConfig, template: Template | None
             f"a given answer needs a template with an answer segment, and there is none; set template, for example "
             f"{EXAMPLE}."
         )
-    if config.exit_threshold is not None:
-        raise UsageError(
-            f"exit_threshold={config.exit_threshold:g} has no answer to watch in a row whose answer is given; leave it "
-            f"out."
-        )
+    if named := config.names_exit():
+        raise UsageError(f"{named} has no answer to watch in a row whose answer is given; leave it out.")
     if config.gold_score:
         raise UsageError("gold_score has no answer to score in a row whose answer is given; leave it out.")
     return template.padded_answer(answer_ids(backbone, answer), next(iter(backbone.end_token_ids), None))

@@ -88,15 +88,18 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
             f"a text of {length} tokens leaves no room for a context in max_length={longest}; score shorter texts, or "
             f"raise max_length up to the checkpoint's {backbone.max_length}."
         )
+    fixed = config.policy().has_fixed_blocks
     # What a sampler would fill: as long as the text, by no template, at temperature 0, and to its end.
     filling = dataclasses.replace(
         config,
         gen_length=length,
         # A rule that cannot run over the blocks must not refuse an estimate that does not run it.
-        block_length=config.block_length if scorer.decodes or text.wants_greedy else length,
+        block_length=config.block_length if scorer.decodes or text.wants_greedy or not fixed else length,
         max_length=longest,
         template=None,
+        exit_rule=None,
         exit_threshold=None,
+        max_nfe=None,
         gold_score=False,
         stop_when_settled=False,
         temperature=0.0,

@@ -11,7 +11,7 @@ from ..decoding.likelihood.chain_rule import ChainRule
 from ..decoding.likelihood.estimator import Estimator
 from ..decoding.likelihood.one_pass import OnePass
 from ..engine.job import Work
-from ..engine.row import RowPlan
+from ..engine.plan import RowPlan
 from ..engine.scoring import TextPlan
 from ..engine.trace_scoring import TracePlan, TraceScore, scoring_trace
 from ..errors import UsageError

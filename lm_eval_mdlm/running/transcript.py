@@ -37,7 +37,7 @@ def steps_of(question: Question, row: RecordedRow, key: str) -> Steps:
         options=content["options"],
         nfe=row.steps * plan.nfe_per_step,
         nfe_partial=row.partial_steps * plan.nfe_per_step,
-        stop=_stop(row),
+        stop=row.stop,
         ends=_ends([len(step.positions) for step in taken]),
         positions=_joined([step.positions for step in taken], np.int64),
         tokens=_joined([step.tokens for step in taken], np.int64),
@@ -46,15 +46,9 @@ def steps_of(question: Question, row: RecordedRow, key: str) -> Steps:
         log_prob=_joined([step.log_prob for step in taken], np.float32),
         answer_entropy=np.array([_number(step) for step in taken], dtype=np.float64),
         partial=np.array([step.is_partial for step in taken], dtype=np.bool_),
-        remasked_ends=np.zeros(len(taken) + 1, dtype=np.int64),
-        remasked=np.empty(0, dtype=np.int64),
+        remasked_ends=_ends([len(step.remasked) for step in taken]),
+        remasked=_joined([step.remasked for step in taken], np.int64),
     )
-
-
-def _stop(row: RecordedRow) -> str:
-    if row.exit_step is not None:
-        return "exit"
-    return "settled" if row.settled else "complete"
 
 
 def _number(step: Step) -> float:

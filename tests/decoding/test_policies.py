@@ -24,6 +24,7 @@ from lm_eval_mdlm.decoding.scores import (
     left_to_right,
 )
 from lm_eval_mdlm.errors import UsageError
+from tests.decoding.making import candidates_of, rows_of
 
 
 POLICIES = [
@@ -51,7 +52,7 @@ def candidates(rows: int, width: int, seed: int, coarse: bool) -> Candidates:
     eligible = torch.rand(rows, width) < 0.6
     eligible[:, 0] |= ~eligible.any(dim=-1)
     masks = eligible.sum(-1)
-    return Candidates(
+    return candidates_of(
         entropy=values(1.5),
         confidence=values(1.0),
         margin=values(1.0),
@@ -130,7 +131,7 @@ def test_policy_stays_eligible_and_makes_progress(policy):
 def test_row_is_decided_alone():
     c = candidates(6, 12, 3, coarse=False)
     order = torch.tensor(random.Random(0).sample(range(6), 6))
-    shuffled = Candidates(**{name: getattr(c, name)[order] for name in vars(c)})
+    shuffled = rows_of(c, order)
     for policy in POLICIES:
         assert torch.equal(policy.select(c)[order], policy.select(shuffled)), policy
 

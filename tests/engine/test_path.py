@@ -108,7 +108,7 @@ def test_suppressed_tokens_are_impossible_and_the_other_texts_share_all():
 @pytest.mark.parametrize("way", [{"k": 1}, {"steps": 3}], ids=str)
 def test_an_order_that_is_drawn_is_refused(way):
     backbone = small()
-    with pytest.raises(UsageError, match="score=random draws it; choose another score, or likelihood=elbo"):
+    with pytest.raises(UsageError, match="score=random looks at more; choose another, or likelihood=elbo"):
         on_path(backbone, [[1, 2, 0]], score="random", block_length=1, **way)
     assert not backbone.passes
 

@@ -52,6 +52,17 @@ def test_template_task_reports_answer_entropy_and_exits(checkpoint, tasks):
     assert always["answer_entropy,strict"] > never["answer_entropy,strict"]
 
 
+def test_every_sample_says_in_words_why_its_rows_stopped(checkpoint, tasks):
+    def lines(**options):
+        results = evaluate(checkpoint, tasks, ["pens_template"], **MED, **options)
+        assert not any("stop" in name for name in results["results"]["pens_template"])
+        return results["samples"]["pens_template"]
+
+    for stop, options in {"complete": {}, "exit": {"exit_threshold": 1e9}, "cap": {"max_nfe": 1}}.items():
+        assert {line["stop"] for line in lines(**options)} == {stop}
+        assert not any("stop" in line["metrics"] for line in lines(**options))
+
+
 def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):
     cache = str(tmp_path / "cache")
     first = evaluate(checkpoint, tasks, ["pens"], run_use_cache=cache, **MED)

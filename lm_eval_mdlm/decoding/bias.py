@@ -1,0 +1,35 @@
+"""What is added to a few logits of a position before anything is read from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .types import Logits
+
+
+@dataclass(frozen=True, eq=False)
+class Bias:
+    """Of one row: for positions of its region, tokens and what their logits gain."""
+
+    by_position: Mapping[int, Mapping[int, float]]
+
+    def at(self, position: int) -> Mapping[int, float]:
+        """Of one position; empty for none."""
+        return self.by_position.get(position, {})
+
+
+def biased(logits: Logits, gains: Sequence[Mapping[int, float]]) -> Logits:
+    """Logits with the gains of the first rows added; the argument stays as it is.
+
+    Args:
+        logits: Float32; there may be more rows than gains.
+        gains: For each row its tokens and what they gain.
+    """
+    entries = [(row, token, gain) for row, own in enumerate(gains) for token, gain in own.items()]
+    if not entries:
+        return logits
+    rows, tokens, values = zip(*entries, strict=True)
+    index = torch.tensor([rows, tokens]).to(logits.device, non_blocking=True)
+    gained = torch.tensor(values, dtype=torch.float32).to(logits.device, non_blocking=True)
+    return logits.index_put((index[0], index[1]), gained, accumulate=True)

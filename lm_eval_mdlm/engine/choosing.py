@@ -1,0 +1,168 @@
+"""What every row's policy does after a pass, all rows of one policy at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..decoding.bias import Bias
+from ..decoding.policy import Decision, DecodingPolicy
+from ..decoding.scores import Candidates
+from .looking import PassLook
+from .proposing import Wish, propose
+from .query import Reading
+from .reader import grouped
+from .readout import Readout
+from .row import Row
+
+
+SEEN_ANEW = ("entropy", "confidence", "margin", "logit_gap", "argmax")
+"""Columns that a look may replace."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Of one row, over its wanted positions."""
+
+    commit: NDArray[np.bool_]
+    """Which take a token."""
+    remask: NDArray[np.bool_]
+    """Which become masks again."""
+    tokens: NDArray[np.int64] | None
+    """What the policy drew itself; None where the proposals are the usual ones."""
+    seen: Reading
+    """The row's reading, as the policy sees it after its look."""
+    memory: Any
+    bias: Bias | None = None
+    """What the look added to logits, for samples."""
+
+
+def choose(rows: Sequence[Row], reading: Reading, readout: Readout) -> list[Choice]:
+    """What is done with every row; nothing is changed by it, so that it can be repeated.
+
+    Raises:
+        RuntimeError: If a policy breaks its own promise of progress.
+    """
+    choices: list[Any] = [None] * len(rows)
+    for policy, members in grouped(range(len(rows)), lambda i: rows[i].plan.policy).items():
+        own = [rows[i] for i in members]
+        for i, choice in zip(members, _decided(policy, own, reading.of(members), readout), strict=True):
+            choices[i] = choice
+    return choices
+
+
+def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, readout: Readout) -> list[Choice]:
+    grid = _Grid([len(row.wanted) for row in rows])
+    candidates = _candidates(policy, rows, reading, grid)
+    if policy.looks:
+        candidates = policy.look(PassLook(rows, reading, readout, candidates.eligible), candidates)
+        reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in SEEN_ANEW})
+    biases = candidates.biases or (None,) * len(rows)
+    if policy.needs_tokens:
+        candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))
+    decision = policy.decide(candidates)
+    _check(policy, rows, candidates, decision)
+    commit, remask = (
+        grid.flat((torch.zeros_like(candidates.eligible) if mask is None else mask).numpy())
+        for mask in (decision.commit, decision.remask)
+    )
+    tokens = None if decision.tokens is None else grid.flat(decision.tokens.numpy())
+    return [
+        Choice(
+            commit=commit[reading.at(i)],
+            remask=remask[reading.at(i)],
+            tokens=None if tokens is None else tokens[reading.at(i)],
+            seen=reading.one(i),
+            memory=memory,
+            bias=bias,
+        )
+        for i, (memory, bias) in enumerate(zip(decision.memories, biases, strict=True))
+    ]
+
+
+def _all_proposals(
+    rows: Sequence[Row], reading: Reading, readout: Readout, biases: Sequence[Bias | None]
+) -> NDArray[np.int64]:
+    """Of all eligible positions, as they will be if committed; the most likely tokens elsewhere."""
+    tokens = reading.argmax.copy()
+    wishes = [
+        Wish(row, reading.one(i), row.wanted_eligible.nonzero()[0], bias)
+        for i, (row, bias) in enumerate(zip(rows, biases, strict=True))
+    ]
+    for i, (wish, drawn) in enumerate(zip(wishes, propose(readout, wishes), strict=True)):
+        tokens[reading.at(i)][wish.picked] = drawn
+    return tokens
+
+
+def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, grid: "_Grid") -> Candidates:
+    def per_row(name: str) -> Tensor:
+        return torch.tensor([getattr(row, name) for row in rows])
+
+    def over_wanted(name: str) -> Tensor:
+        return grid.of(np.concatenate([getattr(row, name) for row in rows]))
+
+    argmax = grid.of(reading.argmax)
+    return Candidates(
+        entropy=grid.of(reading.entropy),
+        confidence=grid.of(reading.confidence),
+        margin=grid.of(reading.margin),
+        logit_gap=grid.of(reading.logit_gap),
+        argmax=argmax,
+        token=argmax,
+        log_prob=grid.of(reading.log_prob),
+        position=over_wanted("wanted"),
+        noise=grid.of(np.concatenate([_noise(row) for row in rows])) if policy.needs_noise else torch.zeros(grid.shape),
+        eligible=over_wanted("wanted_eligible"),
+        revisable=over_wanted("wanted_revisable"),
+        block_masks=per_row("block_masks"),
+        block_step=per_row("block_step"),
+        block_start=per_row("block_start"),
+        num_blocks=per_row("num_blocks"),
+        memories=tuple(row.memory for row in rows),
+    )
+
+
+def _noise(row: Row) -> NDArray[np.float32]:
+    drawn: NDArray[np.float32] = row.plan.key.order_noise(row.steps, len(row.plan.region.token_ids)).numpy()
+    return drawn[row.wanted]
+
+
+class _Grid:
+    """Between numbers of several rows, row after row, and a rectangle of them, padded with zeros."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.shape = (len(counts), max(counts))
+        even = all(count == self.shape[1] for count in counts)
+        self._present = None if even else np.arange(self.shape[1]) < np.array(counts)[:, None]
+
+    def of(self, values: NDArray[Any]) -> Tensor:
+        if self._present is None:
+            return torch.from_numpy(values.reshape(self.shape))
+        padded = np.zeros(self.shape, dtype=values.dtype)
+        padded[self._present] = values
+        return torch.from_numpy(padded)
+
+    def flat(self, values: NDArray[Any]) -> NDArray[Any]:
+        return values.reshape(-1) if self._present is None else values[self._present]
+
+
+def _check(policy: DecodingPolicy, rows: Sequence[Row], candidates: Candidates, decision: Decision) -> None:
+    """Hold a policy to its promise: without it a run would not end."""
+    masks: Mapping[str, Tensor | None] = {"commit": decision.commit, "remask": decision.remask}
+    allowed = {"commit": candidates.eligible | candidates.revisable, "remask": candidates.revisable}
+    for name, mask in masks.items():
+        if mask is not None and bool((mask & ~allowed[name]).any()):
+            raise RuntimeError(f"{policy} wants to {name} positions that it may not; a policy must stay in its scope.")
+    if policy.may_pause:
+        limits = [policy.most_steps(row.num_masks) for row in rows]
+        late = [row.steps for row, most in zip(rows, limits, strict=True) if most is None or row.steps >= most]
+        if late:
+            raise RuntimeError(f"{policy} has not ended a row after {late[0]} passes; a policy must keep its limit.")
+        return
+    changed = decision.commit if decision.remask is None else decision.commit | decision.remask
+    if not changed.any(dim=1).all():
+        raise RuntimeError(f"{policy} committed nothing where masks remain; a policy must commit at least one.")

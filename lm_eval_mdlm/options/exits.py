@@ -1,0 +1,44 @@
+"""The exit rules by name, and what each makes of `exit_threshold`."""
+
+from collections.abc import Callable, Mapping
+
+from ..decoding.exits import ConfidenceExit, EntropyExit, ExitRule, LogitGapExit, StableExit
+from ..errors import UsageError
+
+
+def _entropy(threshold: float | None) -> ExitRule:
+    if threshold is None:
+        raise UsageError("exit_rule=entropy needs exit_threshold, in nats; set it, or leave exit_rule out.")
+    return EntropyExit(threshold)
+
+
+def _confidence(threshold: float | None) -> ExitRule:
+    if threshold is None or threshold > 1:
+        raise UsageError(f"exit_rule=confidence needs exit_threshold, from 0 to 1, got {threshold}; correct it.")
+    return ConfidenceExit(threshold)
+
+
+def _logit_gap(threshold: float | None) -> ExitRule:
+    if threshold is not None:
+        raise UsageError(
+            f"exit_threshold={threshold:g} would be ignored by exit_rule=logit_gap, whose levels are fixed; leave it "
+            f"out."
+        )
+    return LogitGapExit()
+
+
+def _stable(threshold: float | None) -> ExitRule:
+    if threshold is None or threshold < 1 or threshold != int(threshold):
+        raise UsageError(
+            f"exit_rule=stable needs exit_threshold, a number of passes from 1 on, got {threshold}; correct it."
+        )
+    return StableExit(int(threshold))
+
+
+EXIT_RULES: Mapping[str, Callable[[float | None], ExitRule]] = {
+    "entropy": _entropy,
+    "confidence": _confidence,
+    "logit_gap": _logit_gap,
+    "stable": _stable,
+}
+"""From `exit_threshold`, None where it is unset, to the rule; UsageError if they do not fit."""
