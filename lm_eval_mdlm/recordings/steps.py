@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,10 @@ class Steps:
         """Where the commits of a step are, counted from 0."""
         return slice(int(self.ends[step]), int(self.ends[step + 1]))
 
+    def remasked_in(self, step: int) -> NDArray[np.int64]:
+        """Positions that a step, counted from 0, turned into masks again."""
+        return self.remasked[self.remasked_ends[step] : self.remasked_ends[step + 1]]
+
     @functools.cached_property
     def answer_positions(self) -> NDArray[np.int64]:
         """Of the answers that were decoded, ascending."""
@@ -94,12 +99,17 @@ class Steps:
 
     def region_before(self, step: int) -> NDArray[np.int64]:
         """(R,) the region as a pass saw it, counted from 0; with `num_steps` as the row left it."""
+        return next(itertools.islice(self.regions(), step, None))
+
+    def regions(self) -> Iterator[NDArray[np.int64]]:
+        """(R,) the region before each pass, and at last as the row left it."""
         region = self.region_ids.copy()
-        for earlier in range(step):
-            own = self.of_step(earlier)
+        for step in range(self.num_steps):
+            yield region.copy()
+            own = self.of_step(step)
             region[self.positions[own]] = self.tokens[own]
-            region[self.remasked[self.remasked_ends[earlier] : self.remasked_ends[earlier + 1]]] = self.mask_token_id
-        return region
+            region[self.remasked_in(step)] = self.mask_token_id
+        yield region
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values; `from_plain` is the inverse, to the bit."""
