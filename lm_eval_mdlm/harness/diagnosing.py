@@ -17,6 +17,7 @@ from ..recordings.diagnosis import Diagnosis, Group, WithModel, diagnosed, group
 from ..recordings.joint import factorisation_of, tightness_of
 from ..recordings.reading import Recording
 from ..recordings.stability import at_equal_steps, stability_of
+from ..recordings.states import drawn, masked_answer, open_answers, parallel_steps
 from ..recordings.steps import Steps
 from ..running.diagnosis import ChainsRequest, ForesightRequest
 from ..running.in_common import answer_in_common
