@@ -17,8 +17,8 @@ from scipy.stats import pearsonr, spearmanr
 from .certainty import Quantiles, quantiles
 
 
-CLEAR = 2.0
-"""Standard errors by which an estimate must be above a bound to count as above it."""
+CLEAR, PLAIN = 2.0, 0.01
+"""Standard errors, and nats, by which an estimate must be above a bound to count as clearly above it."""
 
 
 class SampledChains(Protocol):
@@ -61,7 +61,8 @@ class Factorisation:
     bound: Quantiles | None
     """Sum minus largest entropy, nats."""
     above_bound_share: float
-    """Of passes, those whose estimate is above `bound` by more than two of its standard errors."""
+    """Of passes, those whose estimate is clearly above `bound`: by more than two of its standard errors and 0.01 nats
+    (with few samples the standard error itself is rough)."""
     mean_excess: float
     """Of these, how far above, nats; 0 without any."""
     stated_bound: float | None
@@ -84,7 +85,8 @@ def factorisation_of(chains: Sequence[SampledChains], stated: Sequence[float | N
         return None
     errors, spreads = _means_and_errors([divergences(own) for own in chains])
     bounds = np.array([sum(own.entropies) - max(own.entropies) for own in chains])
-    above = errors - CLEAR * spreads > bounds
+    surely = errors - CLEAR * spreads - PLAIN
+    above = surely > bounds
     promised = [(i, bound) for i, bound in enumerate(stated) if bound is not None]
     places = [i for i, _ in promised]
     limits = np.array([bound for _, bound in promised])
@@ -101,7 +103,7 @@ def factorisation_of(chains: Sequence[SampledChains], stated: Sequence[float | N
         above_bound_share=float(above.mean()),
         mean_excess=float((errors - bounds)[above].mean()) if above.any() else 0.0,
         stated_bound=float(limits.mean()) if promised else None,
-        above_stated_share=float((errors[places] - CLEAR * spreads[places] > limits).mean()) if promised else None,
+        above_stated_share=float((surely[places] > limits).mean()) if promised else None,
         committed=quantiles(committed),
     )
 
@@ -134,7 +136,7 @@ class Tightness:
     """Correlation of bound and joint entropy; None where one of them does not vary."""
     spearman: float | None
     above_share: float
-    """Of passes, those whose joint entropy is above the bound by more than two standard errors, which needs
+    """Of passes, those whose joint entropy is clearly above the bound (two standard errors and 0.01 nats), which needs
     conditionals that do not agree."""
 
 
@@ -160,7 +162,7 @@ def tightness_of(chains: Sequence[SampledChains], num_exits: int) -> Tightness |
         ratio=float(joint.mean() / bound.mean()) if bound.any() else None,
         pearson=float(pearsonr(bound, joint).statistic) if varies else None,
         spearman=float(spearmanr(bound, joint).statistic) if varies else None,
-        above_share=float((joint - CLEAR * spread > bound + 1e-6).mean()),
+        above_share=float((joint - CLEAR * spread - PLAIN > bound).mean()),
     )
 
 

@@ -22,8 +22,8 @@ class Order:
     mean_distance: float
     """Masks that a commit's pass left standing to its left."""
     kendall_tau: float | None
-    """Between positions and the passes that committed them (tau-b, so that a pass is a tie): 1 from left to right, -1
-    from right to left; over rows with two passes or more, None without any."""
+    """Between positions and the passes that committed them (tau-b): 1 from left to right one by one, less where a pass
+    is a tie, -1 from right to left; over rows with two passes or more, None without any."""
     tokens_per_step: float
     """All commits over all passes."""
     early_end_share: float

@@ -150,6 +150,15 @@ def _loose(found: Tightness) -> Iterator[Verdict]:
     if found.ratio is None:
         return
     share = f"the answer's joint entropy is {found.ratio:.0%} of its bound over {found.num_states} passes"
+    if found.above_share > ABOVE:
+        text = f"{share}, and clearly above it in {found.above_share:.0%} of them: conditionals do not agree"
+        yield Verdict(
+            name="exit_bound",
+            found=True,
+            text=f"the entropy bound of the exit does not hold: {text}; lower exit_threshold.",
+        )
+        return
+    yield Verdict(name="exit_bound", found=False, text=f"the entropy bound of the exit holds: {share}.")
     if found.ratio >= LOOSE:
         yield Verdict(name="loose_bound", found=False, text=f"the entropy bound of the exit is tight: {share}.")
         return

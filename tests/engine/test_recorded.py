@@ -1,13 +1,24 @@
 """Recorded steps against a slow decoder's own log, and against the network at the states that they pass through."""
 
+import dataclasses
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from lm_eval_mdlm.decoding.policy import Decision, DecodingPolicy, Progress
+from lm_eval_mdlm.decoding.scores import Candidates
+from lm_eval_mdlm.engine.loop import answer
+from lm_eval_mdlm.engine.readout import Readout
+from lm_eval_mdlm.engine.recorded import decoding_on_record
+from lm_eval_mdlm.engine.schedule import Budget
+from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.recordings.reading import read_steps
-from lm_eval_mdlm.running.generation import generate
+from lm_eval_mdlm.running.generation import RowRequest, generate
+from lm_eval_mdlm.running.planning import plan_row
+from lm_eval_mdlm.running.transcript import steps_of
 from tests.toy import RandomBackbone
 
 
@@ -128,6 +139,63 @@ def test_a_sampled_token_has_its_log_probability_before_temperature_and_restrict
             assert row.log_prob[own] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
             unlikely += sum(row.log_prob[own] < np.log(row.confidence[own]) - 1e-3)
     assert unlikely > 5  # not all of them were the most likely ones
+
+
+@pytest.mark.parametrize("cap", [1, 2])
+def test_a_cap_is_told(tmp_path, cap):
+    found = generate(network(), PROMPTS, gen_length=8, max_nfe=cap, record_steps=str(tmp_path))
+    assert [(row.stop, row.nfe, row.num_steps) for row in read_steps(tmp_path)] == [("cap", cap, cap)] * len(PROMPTS)
+    assert {row.stop for row in found} == {"cap"}
+
+
+@dataclass(frozen=True)
+class TakesBack(DecodingPolicy):
+    """Commits the leftmost mask, takes it back in the next pass, then fills two at a time; replaces one on the way."""
+
+    @property
+    def revises(self) -> bool:
+        return True
+
+    def begin(self) -> int:
+        return 0
+
+    def revisable(self, progress: Progress) -> np.ndarray:
+        return ~progress.masked
+
+    def decide(self, candidates: Candidates) -> Decision:
+        commit, remask = torch.zeros_like(candidates.eligible), torch.zeros_like(candidates.eligible)
+        for row, memory in enumerate(candidates.memories):
+            masks = candidates.eligible[row].nonzero()[:, 0].tolist()
+            commit[row, masks[: 1 if memory < 2 else 2]] = True
+            first = candidates.revisable[row].nonzero()[:, 0].tolist()[:1]
+            remask[row, first if memory == 1 else []] = True
+            commit[row, first if memory == 3 else []] = True
+        return Decision(commit, [memory + 1 for memory in candidates.memories], remask=remask)
+
+    def most_steps(self, num_masks: int) -> int:
+        return num_masks + 2
+
+
+def test_tokens_that_are_taken_back_or_replaced_stand_in_the_record(tmp_path):
+    backbone, config = network(), DecodingConfig.from_options({"gen_length": 6})
+    plan = dataclasses.replace(plan_row(backbone, PROMPTS[1], config), policy=TakesBack())
+    ((_, row),) = answer(Readout(backbone), [(0, decoding_on_record(plan))], Budget())
+    found = steps_of(RowRequest(prompt_ids=PROMPTS[1], config=config), row, "key")
+    assert [found.positions[found.of_step(t)].tolist() for t in range(found.num_steps)] == [
+        [0],
+        [1],
+        [0, 2],
+        [0, 3, 4],
+        [5],
+    ]
+    assert [found.remasked_in(t).tolist() for t in range(found.num_steps)] == [[], [0], [], [], []]
+    regions = [region.tolist() for region in found.regions()]
+    assert [region.count(MASK) for region in regions] == [6, 5, 5, 3, 1, 0] and regions[-1] == row.region_ids
+    for t, region in enumerate(regions[:-1]):
+        said = log_probs(backbone, [*PROMPTS[1], *region])[len(PROMPTS[1]) :]
+        own = found.of_step(t)
+        wanted = [float(said[i, token]) for i, token in zip(found.positions[own], found.tokens[own], strict=True)]
+        assert found.log_prob[own] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
 
 
 def test_bits_do_not_depend_on_the_batch(tmp_path):
