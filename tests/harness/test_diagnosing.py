@@ -17,7 +17,7 @@ from tests.tiny import make_checkpoint
 
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = {"k": 2, "exit_threshold": 7.0}
+OPTIONS = {"k": 2, "exit_threshold": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_figures_of_the_folder_alone_and_with_the_model(checkpoint, recorded, tm
         assert {own["name"] for own in alone[task]["verdicts"]} < {own["name"] for own in group["verdicts"]}
     with_answer, without = found["pens_template"]["with_model"], found["pens"]["with_model"]
     assert without["tightness"] is None and without["stability"] == [] and without["own_exit"] is None
-    assert with_answer["tightness"]["num_states"] == 12 and len(with_answer["stability"]) == len(RULES)
-    assert with_answer["own_exit"]["threshold"] == 7.0
+    assert 4 < with_answer["tightness"]["num_states"] <= 12 and len(with_answer["stability"]) == len(RULES)
+    assert with_answer["own_exit"]["threshold"] == 3.0
     assert with_answer["own_exit"]["num_exits"] == alone["pens_template"]["passes"]["stops"]["exit"]
     assert with_answer["own_exit"]["steps"] == alone["pens_template"]["passes"]["nfe"]["mean"]
 
