@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .engine.record import Generation, Score
     from .engine.trace_scoring import TraceScore
     from .errors import UsageError
+    from .recordings.reading import read_steps
+    from .recordings.steps import Steps
     from .running.generation import generate
     from .running.likelihood import loglikelihood
     from .running.traces import score_traces
@@ -25,11 +27,13 @@ __all__ = [
     "TASKS_DIR",
     "Generation",
     "Score",
+    "Steps",
     "TraceScore",
     "UsageError",
     "generate",
     "load_backbone",
     "loglikelihood",
+    "read_steps",
     "register",
     "score_traces",
 ]
@@ -38,11 +42,13 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _LAZY = {
     "Generation": ".engine.record",
     "Score": ".engine.record",
+    "Steps": ".recordings.steps",
     "TraceScore": ".engine.trace_scoring",
     "UsageError": ".errors",
     "generate": ".running.generation",
     "load_backbone": ".checkpoints.load",
     "loglikelihood": ".running.likelihood",
+    "read_steps": ".recordings.reading",
     "score_traces": ".running.traces",
 }
 _FOLDERS = {"TASKS_DIR": "tasks", "CONFIGS_DIR": "configs"}

@@ -9,7 +9,7 @@ from importlib import import_module
 from .errors import print_usage_errors_in_one_line
 
 
-COMMANDS = ("finetune", "frequencies", "merge", "report", "score", "select")
+COMMANDS = ("diagnose", "finetune", "frequencies", "merge", "report", "score", "select")
 COMMANDS_OF_TASKS = ("judge", "posterior", "sweep")
 """They ask lm_eval for tasks or models."""
 

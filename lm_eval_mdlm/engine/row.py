@@ -36,7 +36,8 @@ class Row(Job):
         self._block_length = plan.block_length if plan.policy.has_fixed_blocks else len(ids)
         blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), self._block_length)
         self._blocks = [np.array(block) for block in blocks]
-        self.memory, self._exit_memory = plan.policy.begin(), None
+        self.memory: Any = plan.policy.begin()
+        self._exit_memory: Any = None
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
@@ -181,17 +182,19 @@ class Row(Job):
         """Whether this reading of the `wanted` positions ends the row, and what the exit rule remembers if not."""
         if self.plan.exit_rule is None or not self.plan.region.answer_positions:
             return False, None
+        return self.plan.exit_rule.judge(self.answer_view(reading, self._exit_memory))
+
+    def answer_view(self, reading: Reading, memory: Any) -> AnswerView:
+        """What an exit rule sees of this reading of the `wanted` positions."""
         own = self.wanted_answer
-        return self.plan.exit_rule.judge(
-            AnswerView(
-                positions=self.wanted[own],
-                entropy=reading.entropy[own],
-                confidence=reading.confidence[own],
-                logit_gap=reading.logit_gap[own],
-                argmax=reading.argmax[own],
-                share_committed=1 - int(self._masked.sum()) / max(self.num_masks, 1),
-                memory=self._exit_memory,
-            )
+        return AnswerView(
+            positions=self.wanted[own],
+            entropy=reading.entropy[own],
+            confidence=reading.confidence[own],
+            logit_gap=reading.logit_gap[own],
+            argmax=reading.argmax[own],
+            share_committed=1 - int(self._masked.sum()) / max(self.num_masks, 1),
+            memory=memory,
         )
 
     def draw(self, position: int) -> Draw:

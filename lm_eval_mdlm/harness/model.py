@@ -24,6 +24,7 @@ from ..running.generation import RowRequest
 from ..running.known import known_in
 from ..running.processes import ProcessGroup
 from ..running.question import Question
+from ..running.recording import recorder_in
 from .chat import ChatTokenizer
 from .effects import without_effect
 from .evaluation import Started, run_under_way
@@ -73,7 +74,7 @@ class MDLM(LM):  # type: ignore[misc]
         self.tokenizer = self._chat.tokenizer
         self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)
         self._scores = ScoreReader(self.backbone, self._chat, self.config, self.likelihood, self._say_once)
-        self._given = tuple(given), tuple(likelihood)
+        self._given = (*given, *(["record_steps"] if self.loading.record_steps else [])), tuple(likelihood)
         self._rendered: set[int] = set()
         self._said: set[str] = set()
         self._has_shared = False
@@ -221,7 +222,10 @@ class MDLM(LM):  # type: ignore[misc]
         show: bool,
         on_finish: Callable[[int, Any], None] = lambda index, record: None,
     ) -> Answered:
-        with known_in(self.loading.journal, self.backbone, self._group) as known:
+        with (
+            known_in(self.loading.journal, self.backbone, self._group) as known,
+            recorder_in(self.loading.record_steps, self.backbone, self._group, sections) as recorder,
+        ):
             return answer_all(
                 self.backbone,
                 sections,
@@ -229,6 +233,7 @@ class MDLM(LM):  # type: ignore[misc]
                 budget=self._budget,
                 progress=show and self.rank == 0,
                 known=known,
+                recorder=recorder,
                 on_finish=on_finish,
             )
 

@@ -16,6 +16,7 @@ from ..options.values import flag
 from ..running.generation import RowRequest
 from ..running.gold import gold_of
 from ..running.planning import template_holds_mask
+from ..running.question import Origin
 from .chat import ChatTokenizer
 from .gold import GOLD_ANSWER
 from .posed import Posed
@@ -111,6 +112,11 @@ class RequestReader:
         Raises:
             UsageError: For options or a context that cannot be.
         """
+        if self._loading.record_steps is not None and run.stored is not None:
+            raise UsageError(
+                "record_steps cannot record rows that --use_cache answers; leave --use_cache out; journal=DIR in "
+                "--model_args lets a run go on after a kill."
+            )
         posed = []
         held_mask = truncated = 0
         unscored: Counter[str] = Counter()
@@ -162,7 +168,7 @@ class RequestReader:
             )
         _check_cache_holds_one(config, raw, repeat, run)
         encoded = self._chat.encode(context, config.add_bos_token, rendered=run.has_rendered(context))
-        row = RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat)
+        row = RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat, origin=_origin(request))
         return row, encoded.held_mask or template_holds_mask(self._backbone, config)
 
     def config_of(self, generation_kwargs: Mapping[str, Any], run: Run) -> DecodingConfig:
@@ -217,6 +223,10 @@ class RequestReader:
                     f"until: the stop string {stop!r} holds a backslash and a letter, not a line break or tab; "
                     f'--gen_kwargs as JSON can hold those: \'{{"until": ["\\n\\n"]}}\'.'
                 )
+
+
+def _origin(request: Any) -> Origin | None:
+    return None if request.doc_id is None else Origin(str(request.task_name), int(request.doc_id))
 
 
 def _reply(generation: Generation) -> list[tuple[str, Counts]]:

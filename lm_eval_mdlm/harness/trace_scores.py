@@ -103,6 +103,8 @@ def _options(options: ScoreOptions) -> tuple[LoadingConfig, DecodingConfig, dict
     loading, decoding, likelihood = split_options(given)
     if likelihood:
         raise UsageError(f"{next(iter(likelihood))} in --model_args is no option of score; write --likelihood.")
+    if loading.get("record_steps") is not None:
+        raise UsageError("record_steps in --model_args is no option of score, which decodes nothing; leave it out.")
     gen_kwargs = options_of("--gen_kwargs", options.gen_kwargs)
     return LoadingConfig.from_options(loading), DecodingConfig.from_options(decoding), gen_kwargs
 

@@ -49,6 +49,8 @@ class LoadingConfig:
     """More variables of the chat template."""
     journal: str | None = None
     """A folder that keeps every finished request; requests that it holds are taken from there."""
+    record_steps: str | None = None
+    """A folder that keeps every step of every decoded row, for `diagnose` and `read_steps`; changes no result."""
     task_stats: bool = True
     """Report NFE and the other counts for stock tasks too."""
 
@@ -162,5 +164,6 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "enable_thinking": values.flag,
     "chat_template_args": _mapping,
     "journal": _text,
+    "record_steps": _text,
     "task_stats": values.flag,
 }

@@ -12,9 +12,11 @@ from ..engine.job import Work
 from ..engine.loop import answer
 from ..engine.readout import Readout
 from ..engine.schedule import Budget
+from ..errors import UsageError
 from .known import NOTHING_KNOWN, Known
 from .processes import ProcessGroup
 from .question import Question, Record
+from .recording import NO_RECORDER, Recorder
 from .work_sharing import Pool, Ticket, Totals
 
 
@@ -38,6 +40,7 @@ def run(
     budget: Budget,
     progress: bool,
     known: Known = NOTHING_KNOWN,
+    recorder: Recorder = NO_RECORDER,
     on_finish: Callable[[int, Any], None] = lambda index, record: None,
 ) -> Answered:
     """Answer the requests of all processes together; collective.
@@ -49,6 +52,7 @@ def run(
         budget: Limits of a pass in this process.
         progress: Show the progress of all processes.
         known: Records of earlier runs, which are taken from there; new ones are added.
+        recorder: Keeps the steps of rows. One that it wants is decoded even if its record is known.
         on_finish: Called with the index and the record of each request of this process: as soon as it is answered if
             this process does that, after all others are answered if another process did.
 
@@ -56,7 +60,7 @@ def run(
         UsageError: If the network returns NaN, or a single row does not fit into memory. Whatever fails in one
             process, the others finish the rows they have begun, and raise an error that names it.
     """
-    share = _Share(backbone, Pool(group, sections), group.rank, known, on_finish)
+    share = _Share(backbone, Pool(group, sections), group.rank, known, recorder, on_finish)
     with tqdm(total=len(share.pool), disable=not progress, desc="mdlm", unit="request", smoothing=0.05) as bar:
         shares = group.everyones(lambda: share.pool.closed_on_error(lambda: share.answered(budget, bar)))
         for from_others, _ in shares:
@@ -81,10 +85,17 @@ class _Share:
     """What one process draws from the pool, and what it keeps of it."""
 
     def __init__(
-        self, backbone: Backbone, pool: Pool, rank: int, known: Known, on_finish: Callable[[int, Any], None]
+        self,
+        backbone: Backbone,
+        pool: Pool,
+        rank: int,
+        known: Known,
+        recorder: Recorder,
+        on_finish: Callable[[int, Any], None],
     ) -> None:
         self.pool, self.own = pool, dict[int, _Outcome]()
-        self._backbone, self._rank, self._known, self._on_finish = backbone, rank, known, on_finish
+        self._backbone, self._rank, self._on_finish = backbone, rank, on_finish
+        self._known, self._recorder = known, recorder
 
     def answered(self, budget: Budget, bar: "tqdm[Any]") -> tuple[dict[Ticket, _Outcome], int]:
         """Answer what can be drawn: the outcomes that belong to other processes, and the passes run."""
@@ -113,6 +124,16 @@ class _Share:
 
     def _work(self, question: Question) -> Work[_Outcome]:
         found = self._known.find(question)
+        if self._recorder.wants(question):
+            record, row = yield from question.recorded(self._backbone)
+            # Before the journal gets the result: a kill in between costs a second decoding, and loses no steps.
+            self._recorder.add(question, row)
+            if found is not None and found != record:
+                raise UsageError(
+                    "a request that the journal has was decoded again for its steps, with another result; results must "
+                    "not depend on the run, so name another journal."
+                )
+            return _Outcome(record, was_known=False)
         if found is not None:
             return _Outcome(found, was_known=True)
         return _Outcome((yield from question.work(self._backbone)), was_known=False)

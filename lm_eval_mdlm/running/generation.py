@@ -5,20 +5,21 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backbones.backbone import Backbone
 from ..engine.decode import decoding
 from ..engine.job import Work
 from ..engine.plan import RowPlan
 from ..engine.record import Generation
+from ..engine.recorded import RecordedRow, decoding_on_record
 from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig
 from .in_common import answer_in_common
 from .planning import Answer, plan_row, template_holds_mask, text_holds_mask
 from .processes import ProcessGroup
-from .question import Question
+from .question import Origin, Question
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -38,6 +39,8 @@ class RowRequest(Question):
     """Tokens from `gold_of`, whose log-probability becomes `Generation.gold_logprob`; none for no such score."""
     record_steps: bool = False
     """Fill `Generation.commit_steps`."""
+    origin: Origin | None = None
+    has_steps: ClassVar[bool] = True
 
     def plan(self, backbone: Backbone) -> RowPlan:
         """The same plan in every process; UsageError if the options do not fit the backbone."""
@@ -50,6 +53,10 @@ class RowRequest(Question):
     def work(self, backbone: Backbone) -> Work[Generation]:
         row = yield from decoding(self.plan(backbone))
         return row.generation(self.record_steps)
+
+    def recorded(self, backbone: Backbone) -> Work[tuple[Generation, RecordedRow]]:
+        row = yield from decoding_on_record(self.plan(backbone))
+        return row.generation(self.record_steps), row
 
     def content(self) -> Mapping[str, Any]:
         own = {"prompt_ids": list(self.prompt_ids), "repeat": self.repeat, "record_steps": self.record_steps}
@@ -72,7 +79,7 @@ def generate(
     batch_size: int | str = "auto",
     group: ProcessGroup | None = None,
     progress: bool = False,
-    record_steps: bool = False,
+    record_steps: bool | str = False,
     journal: str | None = None,
     **options: Any,
 ) -> list[Generation]:
@@ -89,7 +96,8 @@ def generate(
         group: Shares the work under a launcher: every process passes the same prompts and options and gets all
             records. Without it each process decodes all that it is given.
         progress: Show requests done, mean NFE and tokens per second.
-        record_steps: Fill `Generation.commit_steps`.
+        record_steps: True to fill `Generation.commit_steps`; the name of a folder to record every step there, for
+            `read_steps`.
         journal: A folder that keeps finished requests; those that it has are not decoded again.
         **options: Decoding options by name, such as `sampler="med", entropy_threshold=0.2,
             gen_length=256, block_length=32`; see `DecodingConfig`.
@@ -105,7 +113,7 @@ def generate(
     group = group or ProcessGroup(alone=True)
 
     def checked() -> list[RowRequest]:
-        first = _requests(prompts, answers, DecodingConfig.from_options(options), record_steps)
+        first = _requests(prompts, answers, DecodingConfig.from_options(options), record_steps is True)
         for i, request in enumerate(first):
             _check(backbone, i, request)
         numbers = range(values.integer("repeat", repeat, minimum=1))
@@ -123,6 +131,7 @@ def generate(
         group=group,
         progress=progress,
         journal=journal,
+        record_steps=record_steps if isinstance(record_steps, str) else None,
     )
 
 

@@ -10,6 +10,7 @@ from .budget import budget_of
 from .known import known_in
 from .processes import ProcessGroup
 from .question import Question
+from .recording import recorder_in
 
 
 def answer_in_common(
@@ -21,6 +22,7 @@ def answer_in_common(
     group: ProcessGroup,
     progress: bool,
     journal: str | None,
+    record_steps: str | None = None,
 ) -> list[Any]:
     """The records of requests that every process makes alike; collective.
 
@@ -32,6 +34,7 @@ def answer_in_common(
         group: The processes.
         progress: Show requests done.
         journal: A folder that keeps finished requests; those that it has are not run again.
+        record_steps: A folder that keeps every step of rows that are decoded.
     """
     asked = group.everyones(checked)
     if any(other != asked[0] for other in asked):
@@ -39,7 +42,18 @@ def answer_in_common(
     size = group.world_size
     sections = [asked[0][i::size] for i in range(size)]
     budget = budget_of(backbone, batch_size, cached=asked[0][0].is_cached)
-    with known_in(journal, backbone, group) as known:
-        own = run(backbone, sections, group=group, budget=budget, progress=progress and group.rank == 0, known=known)
+    with (
+        known_in(journal, backbone, group) as known,
+        recorder_in(record_steps, backbone, group, sections) as recorder,
+    ):
+        own = run(
+            backbone,
+            sections,
+            group=group,
+            budget=budget,
+            progress=progress and group.rank == 0,
+            known=known,
+            recorder=recorder,
+        )
     parts = group.everyones(lambda: own.records)
     return [parts[i % size][i // size] for i in range(len(asked[0]))]

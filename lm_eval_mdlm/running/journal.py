@@ -12,8 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import UsageError
-from .journal_file import JournalFile
-from .journal_lines import SUFFIX, is_sound, line_of, records_of, same_value, value_in
+from .journal_file import FileKind, JournalFile
+from .journal_lines import SUFFIX, header, is_sound, keyed_lines, line_of, records_of, same_value, value_in
+
+
+KIND = FileKind("journal", SUFFIX, header, keyed_lines)
 
 
 class Journal:
@@ -34,7 +37,7 @@ class Journal:
         """Number of the file, offset and length in bytes, by key."""
         self._reading: tuple[int, int] | None = None
         """Number and descriptor of the file that was read last."""
-        self._own = JournalFile(directory, rank, self._place_own)
+        self._own = JournalFile(KIND, directory, rank, self._place_own)
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str], *, rank: int = 0) -> "Journal":

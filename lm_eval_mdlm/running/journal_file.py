@@ -1,4 +1,4 @@
-"""One process's own file of a journal: lines are appended, synced, and kept while the disk refuses them."""
+"""One process's own file of a store: records are appended, synced, and kept while the disk refuses them."""
 
 import logging
 import os
@@ -6,11 +6,10 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-
-from .journal_lines import SUFFIX, header, key_in
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -19,20 +18,37 @@ SYNC_EVERY = 1.0
 unless the disk itself takes longer."""
 
 
+@dataclass(frozen=True)
+class FileKind:
+    """What stands in the files of a store."""
+
+    noun: str
+    """What the store is called in messages."""
+    suffix: str
+    """Of the files' names."""
+    header: Callable[[], bytes]
+    """What every file begins with."""
+    records_in: Callable[[bytes], Iterable[tuple[str, bytes]]]
+    """From all that stands in a file, header first, to the key and the bytes of every record."""
+
+
 class JournalFile:
-    """Appends to a file that no other process writes, created with the first line.
+    """Appends to a file that no other process writes, created with the first record, a "line".
 
     All methods may be called from any thread, and an exception that a signal raises in the midst of them loses nothing:
     the end of the last good line is known, and the file is cut there before the next one is written.
 
     Args:
+        kind: What stands in it.
         directory: Where it is created.
         rank: For its name.
         on_written: Called with key, path, offset and length in bytes of each line that stands in the file.
     """
 
-    def __init__(self, directory: Path, rank: int, on_written: Callable[[str, Path, int, int], None]) -> None:
-        self._directory, self._rank, self._on_written = directory, rank, on_written
+    def __init__(
+        self, kind: FileKind, directory: Path, rank: int, on_written: Callable[[str, Path, int, int], None]
+    ) -> None:
+        self._kind, self._directory, self._rank, self._on_written = kind, directory, rank, on_written
         self._begin_anew()
         _all.add(self)
 
@@ -57,7 +73,7 @@ class JournalFile:
         """Append one line, or keep it until the disk takes it."""
         with self._lock:
             if self._closed:
-                raise ValueError("the journal is closed.")
+                raise ValueError(f"the {self._kind.noun} is closed.")
             self._waiting[key] = line
             self._write()
             if self._thread is None:
@@ -97,7 +113,9 @@ class JournalFile:
         with self._syncing, self._lock:
             self._closed = True
             if lost := len(self._waiting):
-                logger.warning("%d records of the journal are not on the disk: %s took no more.", lost, self._directory)
+                logger.warning(
+                    "%d records of the %s are not on the disk: %s took no more.", lost, self._kind.noun, self._directory
+                )
             if self._fd is not None:
                 os.close(self._fd)
                 self._fd = None
@@ -128,14 +146,14 @@ class JournalFile:
         if self._torn:
             os.ftruncate(self._fd, self._end)
         if self._end == 0:
-            self._put(self._fd, header())
+            self._put(self._fd, self._kind.header())
             os.fsync(self._fd)
             _sync_folder(self._directory)
         return self._put(self._fd, line)
 
     def _create(self) -> None:
-        name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-rank{self._rank}-{secrets.token_hex(6)}{SUFFIX}"
-        path = self._directory / name
+        begun = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        path = self._directory / f"{begun}-rank{self._rank}-{secrets.token_hex(6)}{self._kind.suffix}"
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._path = path
 
@@ -156,8 +174,8 @@ class JournalFile:
             return
         with open(self._fd, "rb") as removed:
             removed.seek(0)
-            _, *lines = removed.read(self._end).splitlines(keepends=True)
-        self._waiting = {**{key_in(line): line for line in lines}, **self._waiting}
+            found = dict(self._kind.records_in(removed.read(self._end)))
+        self._waiting = {**found, **self._waiting}
         self._unsynced = {}
         self._fd, self._path = None, None
         self._end = self._synced_end = 0
@@ -175,7 +193,8 @@ class JournalFile:
         if not self._refused:
             self._refused = True
             logger.warning(
-                "the journal in %s cannot be written: %s. Its records are kept in memory until it can.",
+                "the %s in %s cannot be written: %s. Its records are kept in memory until it can.",
+                self._kind.noun,
                 self._directory,
                 error.strerror,
             )

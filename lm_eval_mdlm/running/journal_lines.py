@@ -31,11 +31,15 @@ _SEAL_LENGTH = len(_SEAL % 0)
 
 def header() -> bytes:
     """The first line of a file of this package."""
+    return _sealed(_compact({"mdlm_journal": FORMAT, "package": package_version()}))
+
+
+def package_version() -> str:
+    """Of this package."""
     try:
-        package = version("lm-eval-mdlm")
+        return version("lm-eval-mdlm")
     except PackageNotFoundError:  # run from a folder that nobody installed
-        package = "unknown"
-    return _sealed(_compact({"mdlm_journal": FORMAT, "package": package}))
+        return "unknown"
 
 
 def line_of(key: str, value: Any) -> bytes:
@@ -47,10 +51,10 @@ def line_of(key: str, value: Any) -> bytes:
     return _sealed(b'{"key":%s,"value":%s}' % (_compact(key), _compact(value)))
 
 
-def key_in(line: bytes) -> str:
-    """The key of a line that `records_of` has accepted."""
-    key: str = json.loads(line)["key"]
-    return key
+def keyed_lines(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Key and line of every record in a whole file."""
+    for line in content.splitlines(keepends=True)[1:]:
+        yield json.loads(line)["key"], line
 
 
 def value_in(line: bytes) -> Any:

@@ -56,18 +56,25 @@ class InJournal(Known):
         self._journal, self._identity = journal, identity
 
     def find(self, question: Question) -> Record | None:
-        plain = self._journal.find(self._key(question))
+        plain = self._journal.find(key_of(self._identity, question))
         return None if plain is None else question.restored(plain)
 
     def add(self, question: Question, record: Record) -> None:
-        key = self._key(question)
+        key = key_of(self._identity, question)
         # Of two equal requests that were under way together the first stands, as it does for later runs.
         if self._journal.find(key) is None:
             self._journal.add(key, record.to_plain())
 
-    def _key(self, question: Question) -> str:
-        content = json.dumps([self._identity, type(question).__name__, question.content()], sort_keys=True)
-        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+def key_of(identity: Mapping[str, Any], question: Question) -> str:
+    """Names a request by all that determines its result.
+
+    Args:
+        identity: Of the network, from `identity_of`.
+        question: The request.
+    """
+    content = json.dumps([identity, type(question).__name__, question.content()], sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def identity_of(backbone: Backbone) -> dict[str, Any]:

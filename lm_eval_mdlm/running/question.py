@@ -2,10 +2,12 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 from ..backbones.backbone import Backbone
 from ..engine.job import Work
+from ..engine.recorded import RecordedRow
 
 
 class Record(Protocol):
@@ -23,12 +25,30 @@ class Record(Protocol):
         """As plain values, from which it can be made again."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Who asks; no result depends on it."""
+
+    task: str
+    doc_id: int
+    """Number of the document among the task's."""
+
+
 class Question(abc.ABC):
     """Everything that determines a request's result beside the network; picklable, unlike a plan and its tokenizer."""
+
+    has_steps: ClassVar[bool] = False
+    """Whether `recorded` is there."""
+    origin: Origin | None = None
+    """Known for requests of an evaluation whose steps may be recorded."""
 
     @abc.abstractmethod
     def work(self, backbone: Backbone) -> Work[Record]:
         """The same passes in every process; UsageError if the options do not fit the backbone."""
+
+    def recorded(self, backbone: Backbone) -> Work[tuple[Record, RecordedRow]]:
+        """As `work`, with the row that remembers its steps; for questions that decode one."""
+        raise NotImplementedError
 
     @property
     def is_cached(self) -> bool:

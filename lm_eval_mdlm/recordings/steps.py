@@ -1,0 +1,159 @@
+"""The steps of one row as arrays, and as the plain values of its line."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+NUMBERS = ("entropy", "confidence", "log_prob")
+"""Of every commit."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Steps:
+    """One row's way from masks to text in T passes ("steps"; under guidance each costs two).
+
+    Numbers of all steps' commits stand one after the other: those of step t, counted from 0, are at `of_step(t)`.
+    Distributions are those of docs/semantics.md section 2: full vocabulary but the mask token and suppressed tokens,
+    guidance applied, before temperature.
+    """
+
+    key: str
+    """Of the request: the same content, options and network give the same key. It is the journal's."""
+    task: str | None
+    """None where the row was asked for in Python."""
+    doc_id: int | None
+    repeat: int
+    """Number among several samples of one request, from 0."""
+    prompt_ids: NDArray[np.int64]
+    """(P,) the request's prompt, of which the last `P - num_cut` tokens stood on the canvas."""
+    num_cut: int
+    region_ids: NDArray[np.int64]
+    """(R,) the region before the first pass."""
+    segments: tuple[tuple[str, int, int], ...]
+    """Kind (reasoning, text, answer, given), start and stop of each stretch of the region."""
+    mask_token_id: int
+    end_token_ids: tuple[int, ...]
+    """Tokens that end the text."""
+    options: Mapping[str, Any]
+    """Every decoding option that had an effect."""
+    nfe: int
+    nfe_partial: int
+    stop: str
+    """Why the row ended: complete, settled, exit or cap."""
+    ends: NDArray[np.int64]
+    """(T + 1,) where the commits of each step end; the first entry is 0."""
+    positions: NDArray[np.int64]
+    """(N,) in the region. One that was no mask is a replacement."""
+    tokens: NDArray[np.int64]
+    """(N,) that were committed."""
+    entropy: NDArray[np.float32]
+    """(N,) nats."""
+    confidence: NDArray[np.float32]
+    """(N,) largest probability."""
+    log_prob: NDArray[np.float32]
+    """(N,) of the committed token, nats."""
+    answer_entropy: NDArray[np.float64]
+    """(T,) sum of the entropies of the masked answer positions, nats; NaN without an answer to decode."""
+    partial: NDArray[np.bool_]
+    """(T,) whether the pass recomputed only part of the canvas."""
+    remasked_ends: NDArray[np.int64]
+    """(T + 1,) as `ends`, for `remasked`."""
+    remasked: NDArray[np.int64]
+    """Positions that became masks again, after the commits of their step."""
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return len(self.ends) - 1
+
+    @property
+    def exit_step(self) -> int | None:
+        """Number of the pass that fired the exit, from 1; None if none did."""
+        return self.num_steps if self.stop == "exit" else None
+
+    def of_step(self, step: int) -> slice:
+        """Where the commits of a step are, counted from 0."""
+        return slice(int(self.ends[step]), int(self.ends[step + 1]))
+
+    def remasked_in(self, step: int) -> NDArray[np.int64]:
+        """Positions that a step, counted from 0, turned into masks again."""
+        return self.remasked[self.remasked_ends[step] : self.remasked_ends[step + 1]]
+
+    @functools.cached_property
+    def answer_positions(self) -> NDArray[np.int64]:
+        """Of the answers that were decoded, ascending."""
+        own = [np.arange(start, stop) for kind, start, stop in self.segments if kind == "answer"]
+        return np.concatenate(own) if own else np.empty(0, dtype=np.int64)
+
+    @property
+    def canvas_prompt(self) -> NDArray[np.int64]:
+        """The prompt as it stood on the canvas."""
+        return self.prompt_ids[self.num_cut :]
+
+    def region_before(self, step: int) -> NDArray[np.int64]:
+        """(R,) the region as a pass saw it, counted from 0; with `num_steps` as the row left it."""
+        return next(itertools.islice(self.regions(), step, None))
+
+    def regions(self) -> Iterator[NDArray[np.int64]]:
+        """(R,) the region before each pass, and at last as the row left it."""
+        region = self.region_ids.copy()
+        for step in range(self.num_steps):
+            yield region.copy()
+            own = self.of_step(step)
+            region[self.positions[own]] = self.tokens[own]
+            region[self.remasked_in(step)] = self.mask_token_id
+        yield region
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values; `from_plain` is the inverse, to the bit."""
+        plain: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in NUMBERS:
+                plain[field.name] = exact(value)
+            elif field.name == "answer_entropy":
+                plain[field.name] = [None if np.isnan(one) else float(one) for one in value]
+            elif isinstance(value, np.ndarray):
+                plain[field.name] = value.astype(np.int64).tolist()
+            else:
+                plain[field.name] = value
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Steps":
+        """From a row's line; KeyError, TypeError or ValueError for one that is none."""
+        own: dict[str, Any] = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
+        own["answer_entropy"] = [np.nan if one is None else one for one in own["answer_entropy"]]
+        for names, dtype in _DTYPES.items():
+            own.update({name: np.array(own[name], dtype=dtype) for name in names})
+        own["segments"] = tuple((kind, start, stop) for kind, start, stop in own["segments"])
+        own["end_token_ids"] = tuple(own["end_token_ids"])
+        made = cls(**own)
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        lengths = {len(self.positions), len(self.tokens), *(len(getattr(self, name)) for name in NUMBERS)}
+        steps = {len(self.answer_entropy), len(self.partial), self.num_steps, len(self.remasked_ends) - 1}
+        if lengths != {int(self.ends[-1])} or len(steps) != 1 or self.remasked_ends[-1] != len(self.remasked):
+            raise ValueError("arrays of one row must fit each other")
+
+
+_DTYPES: Mapping[tuple[str, ...], Any] = {
+    ("prompt_ids", "region_ids", "ends", "positions", "tokens", "remasked_ends", "remasked"): np.int64,
+    NUMBERS: np.float32,
+    ("answer_entropy",): np.float64,
+    ("partial",): np.bool_,
+}
+
+
+def exact(values: Sequence[Any] | NDArray[np.float32]) -> list[float]:
+    """Float32 numbers in as few digits as give them back."""
+    return [float(format(value, ".9g")) for value in values]

@@ -1,0 +1,169 @@
+"""The reader returns what was recorded, whatever cut its files off, and never anything else."""
+
+import gzip
+import json
+import logging
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lm_eval_mdlm import read_steps
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.recordings.members import SUFFIX, Header
+from tests.recordings.made import HEADER, MASK, steps, write
+
+
+AWKWARD = np.array([1 / 3, 1e-38, 3.4e38, 0.1, 1.17549435e-38, 16777217, -0.0, 2**-149], dtype=np.float32)
+ROWS = [
+    steps(
+        [
+            {"positions": [1, 3], "tokens": [4, 5], "entropy": [0.25, 1 / 3], "bound": 2.5},
+            {"positions": [0], "tokens": [6], "bound": 0.1, "remasked": [3]},
+            {"positions": [], "bound": 0.1},
+            {"positions": [3, 1], "tokens": [8, 2], "bound": 0.0},
+        ],
+        doc_id=i,
+        options={"sampler": "med", "until": ["é\n", '"']},
+    )
+    for i in range(3)
+]
+
+
+def same(one, other) -> bool:
+    return one.to_plain() == other.to_plain()
+
+
+def test_rows_come_back_with_every_bit(tmp_path):
+    row = steps([{"positions": list(range(8)), "entropy": AWKWARD, "log_prob": -AWKWARD}], length=8)
+    write(tmp_path, [row])
+    (found,) = read_steps(str(tmp_path))
+    for name in ("entropy", "log_prob"):
+        assert getattr(found, name).tobytes() == getattr(row, name).tobytes()
+        assert getattr(found, name).dtype == np.float32
+    assert found.positions.dtype == found.prompt_ids.dtype == np.int64 and found.partial.dtype == np.bool_
+    assert same(found, row) and np.isnan(found.answer_entropy).all()
+
+
+def test_canvas_follows_commits_replacements_and_new_masks(tmp_path):
+    write(tmp_path, ROWS)
+    row = read_steps(tmp_path)[0]
+    regions = [row.region_before(step).tolist() for step in range(row.num_steps + 1)]
+    m = MASK
+    assert regions == [
+        [m, m, m, m, m, m],
+        [m, 4, m, 5, m, m],
+        [6, 4, m, m, m, m],
+        [6, 4, m, m, m, m],
+        [6, 2, m, 8, m, m],
+    ]
+    assert row.canvas_prompt.tolist() == [2, 3] and row.region_ids.tolist() == [m] * 6
+
+
+def test_rows_are_ordered_by_task_document_and_repeat(tmp_path):
+    write(tmp_path, ROWS[::-1])
+    assert [row.doc_id for row in read_steps(tmp_path)] == [0, 1, 2]
+
+
+def test_any_gzip_reader_reads_the_files_as_lines(tmp_path):
+    path = write(tmp_path, ROWS)
+    header, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    assert json.loads(header)["mdlm_steps"] == 1 and len(lines) == 3
+    assert json.loads(lines[1])["doc_id"] == 1
+
+
+def test_every_truncation_leaves_the_whole_rows_and_one_line(tmp_path, caplog):
+    path = write(tmp_path, ROWS)
+    content = path.read_bytes()
+    lengths = [len(HEADER.member())]
+    for number in (1, 2, 3):
+        lengths.append(len(write(tmp_path / str(number), ROWS[:number]).read_bytes()))
+    caplog.set_level(logging.WARNING)
+    for cut in range(len(content)):
+        path.write_bytes(content[:cut])
+        caplog.clear()
+        whole = sum(cut >= length for length in lengths[1:])
+        if whole:
+            assert [row.doc_id for row in read_steps(tmp_path)] == list(range(whole))
+            assert len(caplog.records) == (cut not in lengths)
+        else:
+            with pytest.raises(UsageError, match="holds no (recorded|whole) row"):
+                read_steps(tmp_path)
+
+
+def test_damage_before_whole_rows_is_an_error_that_names_the_file(tmp_path):
+    path = write(tmp_path, ROWS)
+    content = path.read_bytes()
+    ends = [len(HEADER.member()), len(write(tmp_path / "1", ROWS[:1]).read_bytes()), len(content)]
+    rng = np.random.default_rng(0)
+    for place in rng.integers(ends[0], ends[1], size=60).tolist():
+        if ends[0] + 4 <= place < ends[0] + 10:
+            continue  # a time, flags and a system that gzip's check sum does not cover
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=rf"a{SUFFIX} is damaged at byte {ends[0]}"):
+            read_steps(tmp_path)
+    path.write_bytes(content[: ends[0]] + content[ends[0] + 30 :])
+    with pytest.raises(UsageError, match="is damaged at byte"):
+        read_steps(tmp_path)
+
+
+def test_a_row_that_stands_in_two_files_is_one_row(tmp_path):
+    write(tmp_path, ROWS[:2])
+    write(tmp_path, ROWS[1:], name="b")
+    assert [row.doc_id for row in read_steps(tmp_path)] == [0, 1, 2]
+    write(tmp_path, [steps([{"positions": [1]}], doc_id=1)], name="c")
+    with pytest.raises(UsageError, match=rf"c{SUFFIX} has other steps for row 00000000 "):
+        read_steps(tmp_path)
+
+
+def test_files_of_two_runs_are_refused(tmp_path):
+    write(tmp_path, ROWS)
+    write(tmp_path, ROWS, name="b", header=Header(run="s" * 32, network=HEADER.network, package="0"))
+    with pytest.raises(UsageError, match="different runs, a.* and b"):
+        read_steps(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no recorded row"),
+        (b"hello", "does not begin as one"),
+        (gzip.compress(b'{"a": 1}\n'), "does not begin as one"),
+        (gzip.compress(b"[1]\n"), "does not begin as one"),
+        (gzip.compress(b'{"mdlm_steps": 2, "new": 1}\n'), "format 2 of a newer"),
+        (HEADER.member(), "holds no whole row"),
+        (HEADER.member() + gzip.compress(b'{"other": 1}\n'), "is damaged at byte"),
+        (HEADER.member() + gzip.compress(b'{"row":"%s"}\n' % (b"0" * 32)), "no sound steps .KeyError"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, content, message):
+    (tmp_path / f"x{SUFFIX}").write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_steps(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ends", "tokens", "entropy", "answer_entropy", "remasked_ends"])
+def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path, name):
+    row = ROWS[0]
+    object.__setattr__(row := pickle.loads(pickle.dumps(row)), name, getattr(row, name)[:-1])
+    write(tmp_path, [row])
+    with pytest.raises(UsageError, match="no sound steps .ValueError"):
+        read_steps(tmp_path)
+
+
+def test_nothing_recorded_is_said(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UsageError, match="no recorded row; name the folder of a run that had record_steps=DIR"):
+            read_steps(folder)
+
+
+def test_reading_needs_no_torch(tmp_path):
+    write(tmp_path, ROWS)
+    code = f"import sys, lm_eval_mdlm as m; print(len(m.read_steps({str(tmp_path)!r})), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "False"]
