@@ -1,20 +1,19 @@
 """Decoding options as the user writes them, checked once at the border."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..canvas.template import Template
 from ..decoding.exits import ExitRule
 from ..decoding.policy import DecodingPolicy
-from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
+from .checks import CHECKS
 from .exits import EXIT_RULES
 from .foreign_names import instead_of
-from .samplers import SAMPLERS, SCORES, describe
+from .samplers import SAMPLERS, describe
 
 
 DEFAULT_GEN_LENGTH = 256
@@ -101,12 +100,12 @@ class DecodingConfig:
             UsageError: For an unknown option, a value out of range, or an option of another sampler.
         """
         for name in options:
-            if name not in _CHECKS:
-                hint = instead_of(name) or values.closest(name, _CHECKS)
-                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(_CHECKS)}.")
+            if name not in CHECKS:
+                hint = instead_of(name) or values.closest(name, CHECKS)
+                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
-        checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
+        checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
         config._refuse_options_of_other_samplers()
         config._check_together()
@@ -220,70 +219,3 @@ class DecodingConfig:
             plain["exit_rule"] = self.exit_rule or "entropy"
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
         return {"sampler": self.sampler, **describe(self.policy()), **plain}
-
-
-def _template(name: str, value: Any) -> Template | None:
-    if value in ("null", "none", "None"):  # how a command line takes a task's template away
-        return None
-    return value if isinstance(value, Template) else Template.parse(value)
-
-
-def _at_least(minimum: int) -> Callable[[str, Any], int]:
-    return lambda name, value: values.integer(name, value, minimum)
-
-
-def _finite(name: str, value: Any) -> float:
-    number = values.number(name, value)
-    if number == math.inf:
-        raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
-    return number
-
-
-def _probability(name: str, value: Any) -> float:
-    return values.number(name, value, maximum=1.0)
-
-
-def _top_p(name: str, value: Any) -> float | None:
-    share = _probability(name, value)
-    if not share:
-        raise UsageError(f"{name} must be above 0, got {value!r}; 1 draws from all tokens.")
-    return share if share < 1 else None
-
-
-def _think_end(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise UsageError(f"{name} must be a text or a token id, got {value!r}; correct it or leave it out.")
-    return str(value)
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
-    "k": _at_least(1),
-    "score": lambda name, value: values.choice(name, value, SCORES),
-    "steps": _at_least(1),
-    "entropy_threshold": values.number,
-    "k_max": _at_least(1),
-    "entropy_bound": values.number,
-    "confidence_threshold": _probability,
-    "factor": values.number,
-    "gen_length": _at_least(1),
-    "block_length": _at_least(1),
-    "template": _template,
-    "exit_rule": lambda name, value: values.choice(name, value, EXIT_RULES),
-    "exit_threshold": values.number,
-    "max_nfe": _at_least(1),
-    "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
-    "gold_score": values.flag,
-    "stop_when_settled": values.flag,
-    "temperature": _finite,
-    "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,
-    "top_p": _top_p,
-    "min_p": lambda name, value: _probability(name, value) or None,
-    "seed": _at_least(-(2**63)),
-    "cfg_scale": _finite,
-    "suppress_tokens": values.tokens,
-    "until": values.texts,
-    "think_end_token": _think_end,
-    "add_bos_token": values.flag,
-    "max_length": _at_least(1),
-}
