@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..canvas.template import Template
+from ..decoding.samplers.dream import ALGORITHMS
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
@@ -55,6 +56,15 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "k_max": _at_least(1),
     "entropy_bound": values.number,
     "confidence_threshold": _probability,
+    "alg": lambda name, value: values.choice(name, value, ALGORITHMS),
+    "alg_temp": _finite,
+    "kl_threshold": values.number,
+    "history": _at_least(1),
+    "credit_decay": _probability,
+    "credit_exponent": _finite,
+    "credit_strength": _finite,
+    "relaxed_threshold": _probability,
+    "radius": _at_least(1),
     "factor": values.number,
     "gen_length": _at_least(1),
     "block_length": _at_least(1),
