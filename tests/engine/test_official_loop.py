@@ -57,12 +57,12 @@ def as_topk_breaks_ties(prompt_length, region_length):
     Which of several equal ones it takes follows from the library's algorithm and from the row's length.
     """
 
-    def best(candidates, scores, quota):
+    def best(candidates, order, quota):
         commit = torch.zeros_like(candidates.eligible)
         for row, own in enumerate(candidates.eligible):
             whole = torch.full((prompt_length + region_length,), -torch.inf)
             places = prompt_length + candidates.position[row]
-            whole[places[own]] = scores[row][own].float()
+            whole[places[own]] = -order[row][own]
             commit[row] = torch.isin(places, whole.topk(int(quota[row])).indices) & own
         return commit
 

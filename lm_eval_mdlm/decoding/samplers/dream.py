@@ -85,6 +85,11 @@ class Dream(DecodingPolicy):
         return True
 
     @property
+    def proposes(self) -> bool:
+        """Whether `look` draws the proposals."""
+        return True
+
+    @property
     def may_pause(self) -> bool:
         return True
 
@@ -108,10 +113,10 @@ class Dream(DecodingPolicy):
         confidence, token = look.read(read, BYTES_PER_ENTRY)
         tokens = candidates.token.clone()
         tokens[candidates.eligible] = token.long()
-        # Handed on to `decide` with the memories, since confidence as others read it is that of section 2.
-        ends = np.cumsum(candidates.eligible.sum(dim=-1).tolist())[:-1]
-        own = np.split(confidence.float().numpy(), ends)
-        return replace(candidates, token=tokens, memories=tuple(own))
+        # Handed on with the memories, since what all others read as confidence is not shaped.
+        scores = torch.zeros(tokens.shape)
+        scores[candidates.eligible] = confidence.float()
+        return replace(candidates, token=tokens, memories=tuple(scores))
 
     def _read(
         self, logits: Float[Tensor, "R V"], temperatures: Sequence[float], seeds: Sequence[int]
@@ -149,22 +154,23 @@ class Dream(DecodingPolicy):
             return Decision(moved & candidates.eligible, nothing, tokens=candidates.token)
         masks = candidates.eligible.sum(dim=-1).numpy().astype(np.float32)
         quota = torch.from_numpy((masks * shares).astype(np.int64))  # rounded in float32 and cut off, as published
-        commit = best(candidates, self._scores(candidates), quota)
+        commit = best(candidates, self.order(candidates), quota)
         return Decision(commit, nothing, tokens=candidates.token)
 
-    def _scores(self, candidates: Candidates) -> Float64[Tensor, "B N"]:
-        """Highest first."""
-        scores = torch.zeros(candidates.eligible.shape, dtype=torch.float64)
-        scores[candidates.eligible] = torch.from_numpy(np.concatenate(candidates.memories)).double()
+    def order(self, candidates: Candidates) -> Float[Tensor, "B N"]:
+        """Lowest first."""
+        if ALGORITHMS[self.alg] is None:
+            return candidates.noise
+        scores = torch.stack(candidates.memories)
         if not self.alg_temp:
-            return scores
+            return -scores
         # The largest of scores plus Gumbel noise are a draw without replacement.
-        return scores / self.alg_temp - (-candidates.noise.double().log()).log()
+        return (-candidates.noise.double().log()).log() - scores.double() / self.alg_temp
 
 
-def best(candidates: Candidates, scores: Float64[Tensor, "B N"], quota: PerRow) -> Mask:
-    """As many eligible positions of every row as its quota says, highest scores first, ties to the leftmost."""
-    return (ranks(-scores, candidates.eligible) < quota[:, None]) & candidates.eligible
+def best(candidates: Candidates, order: Float[Tensor, "B N"], quota: PerRow) -> Mask:
+    """As many eligible positions of every row as its quota says, lowest first, ties to the leftmost."""
+    return (ranks(order, candidates.eligible) < quota[:, None]) & candidates.eligible
 
 
 @functools.lru_cache

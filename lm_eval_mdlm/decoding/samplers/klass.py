@@ -20,9 +20,9 @@ class Past:
     runs: NDArray[np.int64]
     """(positions,) for how many passes in a row they had hardly changed."""
 
-    def at(self, positions: NDArray[np.int64]) -> "Past":
-        """Of some of its positions."""
-        return Past(self.states.at(positions), self.runs[np.searchsorted(self.states.positions, positions)])
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The runs of some of its positions."""
+        return self.runs[np.searchsorted(self.states.positions, positions)]
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,30 @@ class Klass(DecodingPolicy):
         return True  # on those of earlier passes, too
 
     def look(self, look: Look, candidates: Candidates) -> Candidates:
-        goes_on = (candidates.block_step > 0).tolist()
+        states = look.states
+        # The first pass of a block has no other before it: nothing has been stable yet.
         pasts = [
-            memory.at(states.positions) if known else Past(states, np.zeros(len(states.positions), dtype=np.int64))
-            for known, memory, states in zip(goes_on, candidates.memories, look.states, strict=True)
+            memory if step else None for step, memory in zip(candidates.block_step, candidates.memories, strict=True)
         ]
-        runs = [past.runs for past in pasts]
-        if any(goes_on):
-            divergences = look.divergence([past.states for past in pasts])
+        runs = [np.zeros(len(own.positions), dtype=np.int64) for own in states]
+        if any(pasts):
+            pairs = zip(pasts, states, strict=True)
+            divergences = look.divergence(
+                [own if past is None else past.states.at(own.positions) for past, own in pairs]
+            )
             latest = np.split(divergences, np.cumsum([len(own) for own in runs])[:-1])
             runs = [
-                np.where(moved < self.kl_threshold, own + 1, 0) if known else own
-                for known, own, moved in zip(goes_on, runs, latest, strict=True)
+                own if past is None else np.where(moved < self.kl_threshold, past.at(now.positions) + 1, 0)
+                for past, own, now, moved in zip(pasts, runs, states, latest, strict=True)
             ]
-        memories = tuple(Past(states, own) for states, own in zip(look.states, runs, strict=True))
-        return replace(candidates, memories=memories)
+        return replace(candidates, memories=tuple(map(Past, states, runs)))
 
     def decide(self, candidates: Candidates) -> Decision:
-        stable = torch.zeros_like(candidates.eligible)
-        runs = np.concatenate([memory.runs for memory in candidates.memories])
-        stable[candidates.eligible] = torch.from_numpy(runs >= self.history)
-        ready = stable & (candidates.confidence > self.confidence_threshold)
+        runs = torch.zeros_like(candidates.position)
+        for row, (memory, own) in enumerate(zip(candidates.memories, candidates.eligible, strict=True)):
+            # By position: what was eligible at the look may have been narrowed down since.
+            runs[row, own] = torch.from_numpy(memory.at(candidates.position[row, own].numpy()))
+        ready = candidates.eligible & (runs >= self.history) & (candidates.confidence > self.confidence_threshold)
         best = ranks(by_confidence(candidates), candidates.eligible) == 0
         commit = ready | (best & candidates.eligible & ~ready.any(dim=-1, keepdim=True))
         return Decision(commit, candidates.memories)
