@@ -51,10 +51,9 @@ class Credit(DecodingPolicy):
 
     def _credits(self, candidates: Candidates) -> tuple[Credits, ...]:
         """Of every row's eligible positions, this pass included."""
-        goes_on = (candidates.block_step > 0).tolist()
         found = []
         for row, own in enumerate(candidates.eligible):
-            before = candidates.memories[row] if goes_on[row] else {}
+            before = candidates.memories[row] or {}  # of an earlier block it holds none of these positions
             columns = (candidates.position, candidates.argmax, candidates.confidence)
             entries = zip(*(column[row][own].tolist() for column in columns), strict=True)
             found.append({at: self._grown(before.get(at, {}), token, sure) for at, token, sure in entries})
