@@ -1,5 +1,6 @@
 """The samplers of the laboratory with their settings. A new sampler is one line of `GRIDS`."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,32 @@ GRIDS: Mapping[str, Grid] = {
         over("confidence_threshold", 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, sampler="confidence_threshold")
     ),
     "confidence_factor": Grid(over("factor", 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, sampler="confidence_factor")),
+    "klass": Grid(over("confidence_threshold", 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, sampler="klass", kl_threshold=0.1)),
+    "credit": Grid(
+        over("confidence_threshold", 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, sampler="credit"), looks_at_tokens=True
+    ),
+    "local_leap": Grid(
+        [
+            {"sampler": "local_leap", "confidence_threshold": sure, "relaxed_threshold": sure - 0.2}
+            for sure in (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+        ]
+    ),
+    "dream, entropy": Grid(over("steps", 1, 2, 4, 6, 8, 16, 32, sampler="dream"), looks_at_tokens=True),
+    "dream, origin": Grid(over("steps", 1, 2, 4, 8, 16, 32, 64, sampler="dream", alg="origin"), looks_at_tokens=True),
+    "slow_fast": Grid(over("confidence_threshold", 0.95, 0.85, 0.7, 0.6, 0.5, 0.4, sampler="slow_fast")),
+    "ada_block": Grid(
+        over(
+            "confidence_threshold", 0.95, 0.9, 0.7, 0.6, 0.5, 0.4, sampler="ada_block", delimiters=(0,), block_length=4
+        )
+    ),
+    "sliding_block": Grid(
+        over("confidence_threshold", 0.95, 0.9, 0.7, 0.6, 0.5, 0.4, sampler="sliding_block", block_length=4)
+    ),
+    "dus": Grid(over("remask_below", 0.0, 0.2, 0.3, 0.5, 0.7, sampler="dus")),
+    "remdm": Grid(over("remdm_loops", 0, 1, 2, 4, 8, 16, sampler="remdm"), looks_at_tokens=True),
+    "med, min_distance = 8": Grid(
+        over("entropy_threshold", 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med", min_distance=8.0)
+    ),
 }
 
 
@@ -53,8 +80,10 @@ def config_of(options: Options, length: int) -> DecodingConfig:
     Raises:
         UsageError: If they are not what the package takes.
     """
-    whole = {"temperature": 1.0, "gen_length": length, "block_length": length}
-    return DecodingConfig.from_options({**whole, **options})
+    whole = DecodingConfig.from_options({"temperature": 1.0, "gen_length": length, **options})
+    if whole.block_length is None and whole.policy().has_fixed_blocks:
+        return dataclasses.replace(whole, block_length=length)
+    return whole
 
 
 def named(options: Options) -> str:

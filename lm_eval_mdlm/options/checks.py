@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..canvas.template import Template
+from ..decoding.samplers.dream import ALGORITHMS
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
@@ -93,6 +94,15 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "remdm_loops": _at_least(0),
     "min_distance": _finite,
     "defer_end_of_text": values.flag,
+    "alg": lambda name, value: values.choice(name, value, ALGORITHMS),
+    "alg_temp": _finite,
+    "kl_threshold": values.number,
+    "history": _at_least(1),
+    "credit_decay": _probability,
+    "credit_exponent": _finite,
+    "credit_strength": _finite,
+    "relaxed_threshold": _probability,
+    "radius": _at_least(1),
     "gen_length": _at_least(1),
     "block_length": _at_least(1),
     "template": _template,

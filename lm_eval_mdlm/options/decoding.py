@@ -32,7 +32,8 @@ class DecodingConfig:
     score: str | None = None
     """`fixed_k`: what orders the positions, a name in `samplers.SCORES`; entropy if unset."""
     steps: int | None = None
-    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks."""
+    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks. `dream`: steps
+    over the whole region; as many as it has masks if unset."""
     entropy_threshold: float | None = None
     """`med`: lambda, nats, at least 0; 0.2 if unset."""
     k_max: int | None = None
@@ -40,8 +41,8 @@ class DecodingConfig:
     entropy_bound: float | None = None
     """`entropy_bound`: nats, at least 0; 0.1 if unset."""
     confidence_threshold: float | None = None
-    """`confidence_threshold`, `ada_block`, `sliding_block`, `slow_fast`: from 0 to 1; 0.9, in `slow_fast` 0.85, if
-    unset."""
+    """`confidence_threshold`, `klass`, `credit`, `local_leap`, `ada_block`, `sliding_block`, `slow_fast`: from 0 to 1;
+    0.9, in `slow_fast` 0.85, if unset."""
     factor: float | None = None
     """`confidence_factor`: at least 0; 1.0 if unset."""
     slow_threshold: float | None = None
@@ -72,6 +73,25 @@ class DecodingConfig:
     """`remdm`: share of the masks that is filled before tokens are taken back, from 0 to 1; 0.875 if unset."""
     remdm_loops: int | None = None
     """`remdm`: tokens that are taken back, at least 0; 32 if unset."""
+    kl_threshold: float | None = None
+    """`klass`: nats, at least 0; 0.01 if unset."""
+    history: int | None = None
+    """`klass`: passes in a row of which a position must have changed by less than `kl_threshold`, at least 1; 2 if
+    unset."""
+    credit_decay: float | None = None
+    """`credit`: share of a token's credit that is left at the next pass, from 0 to 1; 0.8 if unset."""
+    credit_exponent: float | None = None
+    """`credit`: of the probability that a likeliest token is credited with, at least 0; 0.2 if unset."""
+    credit_strength: float | None = None
+    """`credit`: nats that a logit gains per log(1 + credit), at least 0; 0.7 if unset."""
+    relaxed_threshold: float | None = None
+    """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
+    radius: int | None = None
+    """`local_leap`: positions to either side that count as near, at least 1; 4 if unset."""
+    alg: str | None = None
+    """`dream`: what orders the positions, a name in `dream.ALGORITHMS`; entropy if unset."""
+    alg_temp: float | None = None
+    """`dream`: above 0, positions are drawn with softmax(confidence / alg_temp), at least 0; 0 if unset."""
     min_distance: float | None = None
     """Any sampler: keep positions that are committed together apart, by max(2, floor(m g / b)) for this g, m eligible
     masks and a block of b positions; off if unset."""
@@ -103,10 +123,12 @@ class DecodingConfig:
     temperature: float = 0.0
     """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
     top_k: int | None = None
-    """With a temperature above 0: draw from so many of the likeliest tokens; 0 or -1 for all, as if unset."""
+    """With a temperature above 0: draw from so many of the likeliest tokens; 0 or -1 for all, as if unset. `dream`
+    takes its confidence from them too, at any temperature."""
     top_p: float | None = None
     """With a temperature above 0, after `top_k`: draw from the fewest likeliest tokens that together have this
-    probability, above 0 and at most 1; 1 for all, as if unset."""
+    probability, above 0 and at most 1; 1 for all, as if unset. `dream` does so before `top_k` and at any temperature,
+    and takes its confidence from them."""
     min_p: float | None = None
     """With a temperature above 0, after `top_p`: draw from tokens at least this share as likely as the likeliest one,
     from 0 to 1; 0 for all, as if unset."""
@@ -164,19 +186,27 @@ class DecodingConfig:
                 f"cache={self.cache} keeps what is outside of a block, and sampler={self.sampler} has no fixed blocks; "
                 f"leave cache out."
             )
+        for name in SAMPLERS[self.sampler].ignored(self._sampler(), self.temperature):
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(
+                    f"{name}={value} would be ignored by sampler={self.sampler} as it is set here; leave it out "
+                    f"({name}=None takes a task's away)."
+                )
         if self.max_nfe == 1 and self.cfg_scale > 0:
             raise UsageError("max_nfe must be at least 2 with cfg_scale above 0, whose steps cost 2 passes, got 1.")
 
     def _refuse_options_of_other_samplers(self) -> None:
+        homes: dict[str, list[str]] = {}
         for sampler, known in SAMPLERS.items():
             for name in known.options:
-                if sampler != self.sampler and name not in SAMPLERS[self.sampler].options:
-                    value = getattr(self, name)
-                    if value is not None:
-                        raise UsageError(
-                            f"{name}={value} belongs to sampler={sampler} and would be ignored by sampler="
-                            f"{self.sampler}; leave it out, or change the sampler."
-                        )
+                homes.setdefault(name, []).append(sampler)
+        for name, samplers in homes.items():
+            value = getattr(self, name)
+            if value is not None and self.sampler not in samplers:
+                raise UsageError(
+                    f"{name}={value} belongs to sampler={' or '.join(samplers)} and would be ignored by sampler="
+                    f"{self.sampler}; leave it out, or change the sampler."
+                )
 
     def exit(self) -> ExitRule | None:
         """When a row ends because its answer is clear; None for never.

@@ -14,7 +14,11 @@ from ..decoding.policies import (
 )
 from ..decoding.policy import DecodingPolicy
 from ..decoding.samplers.ada_block import AdaBlock
+from ..decoding.samplers.credit import Credit
+from ..decoding.samplers.dream import ALGORITHMS, Dream
 from ..decoding.samplers.dus import DilatedSchedule
+from ..decoding.samplers.klass import Klass
+from ..decoding.samplers.local_leap import LocalLeap
 from ..decoding.samplers.pc import CalibratedScore
 from ..decoding.samplers.remdm import ReMask
 from ..decoding.samplers.sliding_block import SlidingBlock
@@ -46,6 +50,8 @@ class Sampler:
     """From those of its options that were set; the rest take the policy's own defaults."""
     shared: tuple[str, ...] = ()
     """Options of every sampler that this one makes something of its own of, and is made from too."""
+    ignored: Callable[[Any, float], tuple[str, ...]] = lambda policy, temperature: ()
+    """Options of every sampler that one with this policy has no use for."""
 
 
 def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = None, **of_score: Any) -> DecodingPolicy:
@@ -69,6 +75,12 @@ def _calibrated(token_frequencies: str | None = None, **numbers: float) -> Score
     return CalibratedScore(read_frequencies(token_frequencies), **numbers)
 
 
+def _ignored_by_dream(policy: Dream, temperature: float) -> tuple[str, ...]:
+    # The likeliest token is in every restricted set, and `origin` looks at nothing else.
+    no_use = ALGORITHMS[policy.alg] is None and not temperature
+    return ("min_p", "top_p", "top_k") if no_use else ("min_p",)
+
+
 SAMPLERS: Mapping[str, Sampler] = {
     "fixed_k": Sampler(("k", "score", "steps", *PC_OPTIONS), _fixed_k),
     "med": Sampler(("entropy_threshold", "k_max"), MultiTokenEntropy),
@@ -84,6 +96,10 @@ SAMPLERS: Mapping[str, Sampler] = {
     "sliding_block": Sampler(("confidence_threshold", "max_block_length"), SlidingBlock, shared=("block_length",)),
     "dus": Sampler(("skip", "remask_below"), DilatedSchedule),
     "remdm": Sampler(("remdm_share", "remdm_loops"), ReMask),
+    "dream": Sampler(("alg", "steps", "alg_temp"), Dream, shared=("top_p", "top_k"), ignored=_ignored_by_dream),
+    "klass": Sampler(("confidence_threshold", "kl_threshold", "history"), Klass),
+    "credit": Sampler(("confidence_threshold", "credit_decay", "credit_exponent", "credit_strength"), Credit),
+    "local_leap": Sampler(("confidence_threshold", "relaxed_threshold", "radius"), LocalLeap),
 }
 
 

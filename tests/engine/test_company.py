@@ -27,6 +27,7 @@ WAYS = [
     ({"likelihood": "dream", "mc_num": 32}, {"sampler": "entropy_bound", "cfg_scale": 0.7}),
     ({"likelihood": "path"}, {"sampler": "med", "cfg_scale": 0.3}),
     ({"likelihood": "path"}, {"steps": 6, "suppress_tokens": [5]}),
+    ({"likelihood": "path"}, {"sampler": "klass", "confidence_threshold": 0.4, "kl_threshold": 30.0, "history": 1}),
 ]
 LARGEST_JOB = 2 * (max(map(len, PROMPTS)) + 24)  # with guidance
 

@@ -6,7 +6,7 @@ import pytest
 
 from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.likelihood import loglikelihood
-from tests.engine.test_path import CONTEXT, WAYS, slow, small
+from tests.engine.test_path import CONTEXT, WAYS, blocks_of, slow, small
 from tests.toy import RandomBackbone
 
 
@@ -17,7 +17,7 @@ DRAWN = [{"sampler": "fixed_k", "k": 2, "score": "random"}, {"sampler": "fixed_k
 def test_only_the_sampler_s_own_text_is_greedy_and_others_end_at_their_first_difference(way):
     backbone = small()
     texts = list(itertools.product(range(3), repeat=3))
-    for extra in ({"block_length": 2}, {"cfg_scale": 0.7}):
+    for extra in (blocks_of(way, 2), {"cfg_scale": 0.7}):
         options = {**way, **extra}
         decoded = slow(backbone, **extra).decode(CONTEXT, 3, options)
         backbone.passes.clear()
