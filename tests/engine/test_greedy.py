@@ -45,6 +45,28 @@ def test_an_order_that_is_drawn_is_drawn_as_in_generation(way):
     assert not all(score.is_greedy for score in scores)
 
 
+OTHER_LOOPS = [
+    {"sampler": "remdm", "remdm_loops": 4},
+    {"sampler": "dus", "block_length": 8, "remask_below": 0.9},
+    {"sampler": "slow_fast", "confidence_threshold": 0.5},
+    {"sampler": "sliding_block", "block_length": 3, "min_distance": 1.0},
+    {"sampler": "med", "entropy_threshold": 2.0, "defer_end_of_text": True},
+]
+
+
+@pytest.mark.parametrize("way", OTHER_LOOPS, ids=str)
+def test_loops_that_revise_pause_or_hold_back_give_their_own_text_only(way):
+    backbone = RandomBackbone(vocab_size=30, scale=3.0, end_token_ids=(3, 4, 5, 6))
+    contexts = [[i, 2 * i, 5] for i in range(6)]
+    written = generate(backbone, contexts, gen_length=8, **way)
+    pairs = [(context, row.token_ids) for context, row in zip(contexts, written, strict=True)]
+    scores = loglikelihood(backbone, pairs, greedy=True, mc_num=1, **way)
+    assert [(score.is_greedy, score.nfe) for score in scores] == [(True, 1 + row.nfe) for row in written]
+    others = [(context, [*text[:3], (text[3] + 1) % 29, *text[4:]]) for context, text in pairs]
+    scores = loglikelihood(backbone, others, greedy=True, mc_num=1, **way)
+    assert not any(score.is_greedy for score in scores)
+
+
 @pytest.mark.parametrize(
     "options",
     [
