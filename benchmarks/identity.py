@@ -2,16 +2,17 @@
 
     python -m benchmarks.identity --rows 256 --batch-sizes 1 7 32
     python -m benchmarks.identity --kinds exact sampled dual prefix --batch-sizes 1 --tokens 16384 --orders 5
+    python -m benchmarks.identity --kinds samplers --rows 64
 
-Rows have prompts of different lengths and regions with an answer block. They are decoded by MED, and half of them end
-early, with thresholds taken from the network's own entropies, so that one flipped bit can change what is committed,
-when, and how many passes it takes. Tokens, NFE, exit step and answer entropy must be equal exactly: any difference is
-printed and ends the script with code 1.
+Rows have prompts of different lengths and regions with an answer block. They are decoded by MED, or by the sampler that
+a kind names, and half of them end early, with thresholds taken from the network's own entropies and confidences, so
+that one flipped bit can change what is committed, when, and how many passes it takes. Tokens, NFE, exit step and answer
+entropy must be equal exactly: any difference is printed and ends the script with code 1.
 """
 
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +34,63 @@ from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
 
 
-KINDS: dict[str, dict[str, Any]] = {
-    "exact": {},
-    "sampled": {"temperature": 0.7},
-    "dual": {"cache": "dual"},
-    "prefix": {"cache": "prefix"},
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Typical:
+    """Of a network's masked positions: medians."""
+
+    entropy: float
+    """Nats."""
+    confidence: float
+    """Largest probability."""
+
+
+def _med(typical: Typical) -> Options:
+    return {"sampler": "med", "entropy_threshold": typical.entropy, "k_max": 4}
+
+
+KINDS: dict[str, Callable[[Typical], Options]] = {
+    "exact": _med,
+    "sampled": lambda typical: {**_med(typical), "temperature": 0.7},
+    "dual": lambda typical: {**_med(typical), "cache": "dual"},
+    "prefix": lambda typical: {**_med(typical), "cache": "prefix"},
 }
 """Kinds of decoding, as options beside those that all rows have."""
+SAMPLERS: dict[str, Callable[[Typical], Options]] = {
+    "entropy_bound": lambda typical: {"entropy_bound": 2 * typical.entropy},
+    "confidence_threshold": lambda typical: {"confidence_threshold": typical.confidence},
+    "confidence_factor": lambda typical: {"factor": 3.5, "temperature": 0.5},
+    "klass": lambda typical: {"confidence_threshold": typical.confidence, "kl_threshold": 1.0, "history": 1},
+    "credit": lambda typical: {"confidence_threshold": 1.3 * typical.confidence, "temperature": 0.5},
+    "local_leap": lambda typical: {
+        "confidence_threshold": 1.2 * typical.confidence,
+        "relaxed_threshold": typical.confidence,
+        "radius": 2,
+    },
+    "dream": lambda typical: {"steps": 5, "temperature": 0.5, "top_p": 0.9, "top_k": 50},
+    "slow_fast": lambda typical: {
+        "confidence_threshold": typical.confidence,
+        "slow_threshold": typical.confidence,
+        "max_slow_steps": 3,
+    },
+    "ada_block": lambda typical: {
+        "confidence_threshold": typical.confidence,
+        "delimiter_threshold": 0.0,
+        "delimiters": list(range(1000)),
+        "block_length": 4,
+    },
+    "sliding_block": lambda typical: {"confidence_threshold": typical.confidence, "block_length": 4},
+    "dus": lambda typical: {"remask_below": typical.confidence},
+    "remdm": lambda typical: {"remdm_loops": 2},
+    "fixed_k": lambda typical: {"k": 3, "score": "random", "min_distance": 4.0},
+}
+"""The other samplers, each as a kind of its own."""
+KINDS |= {
+    sampler: lambda typical, sampler=sampler, make=make: {"sampler": sampler, **make(typical)}  # type: ignore[misc]
+    for sampler, make in SAMPLERS.items()
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,27 +165,35 @@ def decoded(backbone: Backbone, plans: Sequence[RowPlan], company: Company) -> l
 
 
 @torch.inference_mode()
-def median_entropy(backbone: Backbone, prompts: Sequence[Sequence[int]], num_masks: int) -> float:
-    """Of the masked positions behind a few prompts, nats."""
+def typical(backbone: Backbone, prompts: Sequence[Sequence[int]], num_masks: int) -> Typical:
+    """Of the masked positions behind a few prompts."""
     found = []
     for prompt in prompts:
         canvas = torch.tensor([*prompt, *[backbone.mask_token_id] * num_masks])
         masked = torch.arange(len(prompt), len(canvas))
         logits = backbone.head(backbone.states(canvas, [len(canvas)], masked)).float()
         logits[:, backbone.mask_token_id] = -torch.inf
-        found.append(statistics(logits).entropy.cpu())
-    return float(torch.cat(found).median())
+        read = statistics(logits)
+        found.append(torch.stack([read.entropy, read.confidence]).cpu())
+    entropy, confidence = torch.cat(found, dim=1).median(dim=1).values.tolist()
+    return Typical(entropy, confidence)
 
 
 def make_plans(
-    backbone: Backbone, prompts: Sequence[Sequence[int]], reasoning: int, answer: int, **more: Any
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    reasoning: int,
+    answer: int,
+    kind: Callable[[Typical], Options] = _med,
 ) -> list[RowPlan]:
-    """MED on every row, with an early exit on every other one; `more` are further decoding options of all."""
-    threshold = median_entropy(backbone, prompts[:8], reasoning + answer)
-    options: dict[str, Any] = {"sampler": "med", "entropy_threshold": threshold, "k_max": 4, "block_length": 6}
-    options |= {"template": [{"reasoning": reasoning}, {"answer": answer}], **more}
+    """One kind of decoding on every row, with an early exit on every other one."""
+    of_network = typical(backbone, prompts[:8], reasoning + answer)
+    options: Options = {"template": [{"reasoning": reasoning}, {"answer": answer}], **kind(of_network)}
+    in_blocks = DecodingConfig.from_options(options).policy().has_fixed_blocks
     # Half of the answer's entropy is left when about half of the answer has been committed.
-    exiting = options | {"exit_threshold": threshold * answer / 2, "block_length": reasoning + answer}
+    exiting = options | {"exit_threshold": of_network.entropy * answer / 2}
+    if in_blocks:
+        options, exiting = options | {"block_length": 6}, exiting | {"block_length": reasoning + answer}
     configs = [DecodingConfig.from_options(own) for own in (options, exiting)]
     return [plan_row(backbone, prompt, configs[i % 2]) for i, prompt in enumerate(prompts)]
 
@@ -160,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--prompts", type=int, nargs=2, default=[20, 300], help="shortest and longest prompt")
     made.add_argument("--reasoning", type=int, default=6, help="masks of the region's first segment")
     made.add_argument("--answer", type=int, default=3, help="masks of its answer")
-    made.add_argument("--kinds", nargs="+", choices=KINDS, default=["exact"], help="of decoding")
+    made.add_argument("--kinds", nargs="+", choices=(*KINDS, "samplers"), default=["exact"], help="of decoding")
     made.add_argument("--tokens", type=int, default=16384, help="of a pass in the runs that --orders adds")
     made.add_argument("--orders", type=int, default=0, help="of runs in passes of --tokens, and of batches, at least 2")
     options = parsed(made, argv)
@@ -171,10 +230,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     passes = {"max_tokens": options.tokens, "orders": options.orders}
     runs = (
         (kind, *run)
-        for kind in options.kinds
+        for named in options.kinds
+        for kind in (SAMPLERS if named == "samplers" else [named])
         for run in compare(
             backbone,
-            make_plans(backbone, prompts, options.reasoning, options.answer, **KINDS[kind]),
+            make_plans(backbone, prompts, options.reasoning, options.answer, KINDS[kind]),
             options.batch_sizes,
             **passes,
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.identity import median_entropy
+from benchmarks.identity import typical
 from benchmarks.networks import random_backbone
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.replay import random_prompts, recorded, spread_lengths
@@ -76,7 +76,7 @@ def lines(options: argparse.Namespace, group: ProcessGroup) -> list[dict[str, Va
     for length in options.lengths:
         lengths = spread_lengths((length // 2, length - options.masks), options.rows)
         prompts = random_prompts(lengths, backbone.vocab_size)
-        threshold = median_entropy(backbone, prompts[:8], options.masks)
+        threshold = typical(backbone, prompts[:8], options.masks).entropy
         for batch in options.batch:
             decoding: dict[str, Any] = {"batch_size": batch, "gen_length": options.masks, "block_length": options.masks}
             decoding |= {"sampler": "med", "entropy_threshold": threshold, "k_max": options.k_max}

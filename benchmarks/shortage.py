@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prompts = random_prompts(spread_lengths(options.prompts, options.rows), backbone.vocab_size)
     rows: list[dict[str, Value]] = []
     for kind in options.kinds:
-        plans = make_plans(backbone, prompts, reasoning=24, answer=3, **KINDS[kind])
+        plans = make_plans(backbone, prompts, reasoning=24, answer=3, kind=KINDS[kind])
         reference = decoded(backbone, plans, Company(batch_size=options.batch, shuffled=False))
         for free in options.free:
             backbone.give_up()

@@ -189,7 +189,11 @@ def test_every_company_decodes_other_rows_together(backbone):
 
 def test_passes_by_tokens_come_in_as_many_orders_as_asked_for(backbone):
     prompts = random_prompts([5, 20, 9, 33, 14, 27, 8, 30], TINY.vocab)
-    plans = identity.make_plans(backbone, prompts, reasoning=6, answer=3, temperature=0.7, cache="dual")
+
+    def sampled_with_cache(of_network):
+        return {**identity.KINDS["dual"](of_network), "temperature": 0.7}
+
+    plans = identity.make_plans(backbone, prompts, reasoning=6, answer=3, kind=sampled_with_cache)
     assert all(plan.temperature == 0.7 and plan.cache is not None for plan in plans)
     companies = list(identity.companies([1], max_tokens=100, orders=3))
     assert [str(company) for company in companies[-3:]] == [
