@@ -114,6 +114,14 @@ def test_company_order_and_memory_change_nothing(sampler):
     assert [found[i] for i in range(5)] == alone and backbone.failed
 
 
+def test_rows_may_take_all_passes_that_their_limit_leaves():
+    assert {row.nfe for row in rows("dus", block_length=1, remask_below=1.0)} == {17}
+    # In each block a pass that is not sure of anything, then one position a pass, the next being too close.
+    held = rows("dus", block_length=4, gen_length=8, remask_below=1.0, min_distance=100.0)
+    assert {row.nfe for row in held} == {10}
+    assert {row.nfe for row in rows("remdm", gen_length=6, remdm_loops=5)} == {16}
+
+
 def test_a_rule_over_samplers_hands_on_all_that_a_sampler_is():
     public = {name for name in vars(DecodingPolicy) if not name.startswith("_")}
     assert public <= set(vars(Wrapped))
