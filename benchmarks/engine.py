@@ -9,6 +9,7 @@ batch    B rows at a time, prompts of 80 to 300 tokens
 spread   rows that need 1, 2, 3 or 4 times as many passes, against rows of equal need at the same total NFE
 cache    `batch` at one token a pass, exact and with the caches named by --cache
 sampled  `batch` at temperature 0 and 0.7
+recorded `short` and `batch` without and with `record_steps`
 samplers samplers that commit one token a pass here, since a random network is sure of nothing: one row, and `batch`
 
 In all but `alone` and `short` only the last `--masks` tokens of the region are masked, so that large networks end soon;
@@ -19,6 +20,7 @@ passes run bare (`benchmarks.replay`).
 """
 
 import argparse
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,13 +91,16 @@ def even_case(
     num_masks: int,
     block_length: int,
     k: int,
+    is_recorded: bool = False,
     **more: Any,
 ) -> Case:
-    """`generate` with `fixed_k`."""
+    """`generate` with `fixed_k`; with every step written into a fresh folder if it is recorded."""
     options: dict[str, Any] = {"sampler": "fixed_k", "k": k, "gen_length": num_masks, "block_length": block_length}
 
     def run() -> list[int]:
-        return [row.nfe for row in generate(backbone, prompts, batch_size=batch, **options, **more)]
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"record_steps": folder} if is_recorded else {}
+            return [row.nfe for row in generate(backbone, prompts, batch_size=batch, **options, **more, **kept)]
 
     canvases = [len(prompt) + num_masks for prompt in prompts]
     wanted = [wanted_by_k(num_masks, block_length, k)] * len(prompts)
@@ -226,6 +231,12 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
         k = -(-masks // options.passes)
         cases = [together(f"temperature {t}: B = {batch}", k=k, temperature=t) for t in (0.0, 0.7)]
         rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
+    if "recorded" in options.cases:
+        k = -(-masks // options.passes)
+        alone_in_short = partial(alone, prompts=[prompt], num_masks=max(1, options.region // 4))
+        for made, own in ((alone_in_short, {"name": "short"}), (together, {"name": f"batch: B = {batch}", "k": k})):
+            cases = [made(**own), made(**{**own, "name": f"{own['name']}, recorded"}, is_recorded=True)]
+            rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
     if "samplers" in options.cases:
         for number in sorted({1, batch}):
             several = sampler_cases(
@@ -246,7 +257,7 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the cases and write the report."""
     made = parser(__doc__)
-    known = ("alone", "short", "batch", "spread", "cache", "sampled", "samplers")
+    known = ("alone", "short", "batch", "spread", "cache", "sampled", "samplers", "recorded")
     made.add_argument("--cases", nargs="*", choices=known, default=known[:4])
     made.add_argument("--region", type=int, default=256, help="tokens of a region; `short` has a quarter")
     made.add_argument("--prompt", type=int, default=144, help="tokens of the prompt of a row alone")

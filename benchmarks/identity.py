@@ -78,7 +78,7 @@ SAMPLERS: dict[str, Callable[[Typical], Options]] = {
     "ada_block": lambda typical: {
         "confidence_threshold": typical.confidence,
         "delimiter_threshold": 0.0,
-        "delimiters": list(range(1000)),
+        "delimiters": list(range(100)),
         "block_length": 4,
     },
     "sliding_block": lambda typical: {"confidence_threshold": typical.confidence, "block_length": 4},

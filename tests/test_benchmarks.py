@@ -16,6 +16,7 @@ from benchmarks.replay import random_prompts, recorded, replay
 from benchmarks.schedule import wanted_by_k, wanted_by_steps
 from lm_eval_mdlm import UsageError, generate, load_backbone
 from lm_eval_mdlm.backbones.packed import PackedBackbone
+from lm_eval_mdlm.options.samplers import SAMPLERS
 from tests.toy import ScriptedBackbone
 
 
@@ -185,6 +186,15 @@ def test_every_company_decodes_other_rows_together(backbone):
         seen.append(tuple(one.lengths for one in passes))
         assert max(map(len, seen[-1])) == company.batch_size
     assert len(set(seen)) == len(seen) == 6
+
+
+def test_every_sampler_is_a_kind_and_changes_in_no_company(backbone):
+    assert set(identity.SAMPLERS) | {"med"} == set(SAMPLERS)
+    prompts = random_prompts([5, 20, 9, 33], TINY.vocab)
+    for kind in identity.SAMPLERS:
+        plans = identity.make_plans(backbone, prompts, reasoning=6, answer=3, kind=identity.KINDS[kind])
+        runs = list(identity.compare(backbone, plans, [1, 3]))
+        assert len(runs) == 6 and not any(differences.any for *_, differences in runs), kind
 
 
 def test_passes_by_tokens_come_in_as_many_orders_as_asked_for(backbone):
