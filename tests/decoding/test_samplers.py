@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lm_eval_mdlm.decoding.policies import FixedK, MultiTokenEntropy
-from lm_eval_mdlm.decoding.policy import Progress
+from lm_eval_mdlm.decoding.policy import Progress, UnmaskPolicy
 from lm_eval_mdlm.decoding.samplers.ada_block import AdaBlock
 from lm_eval_mdlm.decoding.samplers.dus import DilatedSchedule, dilated_levels
 from lm_eval_mdlm.decoding.samplers.remdm import ReMask
@@ -189,3 +189,23 @@ def test_remdm_takes_back_once_its_share_is_filled_and_no_more_than_its_loops(sh
     assert [rule.is_final(n) for n in (0, 1, 2)] == [False, False, True]
     assert [rule.completes(0, n) for n in (1, 2)] == [False, True] and not rule.completes(1, 2)
     assert (rule.most_steps(4), ReMask(remdm_loops=0).revises) == (8, False)
+
+
+def test_distances_count_the_masks_that_the_pass_itself_leaves_eligible():
+    # The block that opens has four of the eight masks that the pass looks at: a gap of 2, not of 4.
+    rows = seen([0.95] * 8, 0)
+    rows = type(rows)(**{**vars(rows), "block_masks": torch.tensor([8])})
+    rule = AdaBlock(block_length=4, delimiters=(7,))
+    assert filled(Spaced(rule, 4.0).decide(rows)) == [0, 2]
+
+
+class Replacing(UnmaskPolicy):
+    """Commits whatever it may."""
+
+    def select(self, candidates):
+        return candidates.eligible | candidates.revisable
+
+
+def test_tokens_that_are_replaced_are_no_masks_that_are_filled_and_keep_no_distance():
+    rows = seen([0.9] * 4, None, eligible=[True, True, False, False], revisable=[False, False, True, True])
+    assert filled(Spaced(Replacing(), 0.0).decide(rows)) == [0, 2, 3]
