@@ -29,7 +29,7 @@ def biased(logits: Logits, gains: Sequence[Mapping[int, float]]) -> Logits:
     entries = [(row, token, gain) for row, own in enumerate(gains) for token, gain in own.items()]
     if not entries:
         return logits
-    rows, tokens, values = zip(*entries, strict=True)
-    index = torch.tensor([rows, tokens]).to(logits.device, non_blocking=True)
-    gained = torch.tensor(values, dtype=torch.float32).to(logits.device, non_blocking=True)
-    return logits.index_put((index[0], index[1]), gained, accumulate=True)
+    # In one piece, so that they move between devices with one transfer; ids are exact in float64.
+    packed = torch.tensor(list(zip(*entries, strict=True)), dtype=torch.float64).to(logits.device, non_blocking=True)
+    at = (packed[0].long(), packed[1].long())
+    return logits.index_put(at, logits[at] + packed[2].float())  # no place comes twice

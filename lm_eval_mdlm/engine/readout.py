@@ -215,9 +215,17 @@ class Readout:
     ) -> Float[Tensor, " R"]:
         """KL divergence of R distributions from those of as many other states, nats, on the CPU."""
         size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_pair)
-        both = (self._chunks(rule, own, size, self.reader) for own in (states, before))
-        found = [self.reader.divergence(rule, *pair) for pair in zip(*both, strict=True)]
-        return torch.cat(found)[: len(states) // (2 if rule.guided else 1)].cpu()
+        sides = 2 if rule.guided else 1
+        together = torch.cat([states, before])
+        found = []
+        # The head reads all its weights at every call, so that few rows are better read with those before them.
+        for start in range(0, len(states) // sides, size):
+            chunks = [side[start : start + size] for side in together.chunk(2 * sides)]
+            missing = size - len(chunks[0]) if self.reader.fixed_rows else 0
+            logits = self.backbone.head(torch.cat([pad(chunk, (0, 0, 0, missing)) for chunk in chunks]))
+            own = logits.chunk(2 * sides)
+            found.append(self.reader.divergence(rule, own[:sides], own[sides:]))
+        return torch.cat(found)[: len(states) // sides].cpu()
 
     def look(
         self,
