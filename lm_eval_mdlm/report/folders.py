@@ -57,7 +57,12 @@ def _results_in(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; name one that --output_path of lm_eval wrote.")
-    return sorted(path for path in folder.rglob("*.json") if _RESULTS.fullmatch(path.name))
+    return sorted((path for path in folder.rglob("*.json") if _RESULTS.fullmatch(path.name)), key=_in_order)
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts k4 before k16."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path)) if part]
 
 
 def _samples_beside(path: Path, plain: Mapping[str, Any], skipped: list[str]) -> dict[str, dict[str, list[Sample]]]:

@@ -32,9 +32,10 @@ def test_a_run_has_scores_counts_and_texts_by_task_and_filter(tmp_path):
 
 
 def test_runs_are_named_by_the_shortest_path_that_tells_them_apart(tmp_path):
-    for folder in ("a/med", "b/med", "b/k4"):
+    for folder in ("a/med", "b/med", "b/k16", "b/k4"):
         write_run(tmp_path / folder, [1, 0])
-    assert [run.name for run in read_folders([tmp_path]).runs] == ["a/med", "k4", "b/med"]
+    # Numbers in names stand in their order, not in that of their digits.
+    assert [run.name for run in read_folders([tmp_path]).runs] == ["a/med", "k4", "k16", "b/med"]
 
 
 def test_runs_of_one_folder_are_told_apart_by_their_dates_and_keep_their_own_samples(tmp_path):

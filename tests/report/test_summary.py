@@ -143,6 +143,29 @@ def test_repeats_with_other_seeds_give_pass_at_k(tmp_path):
     assert found.row("alone").attempts == {}
 
 
+def test_attempts_with_other_prompts_are_other_problems(tmp_path):
+    for prompt, score in (("one", 1), ("two", 0)):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{prompt}{seed}", [score], prompt=prompt, gen_kwargs={"seed": seed})
+    (row,) = summarise(board(tmp_path), board(tmp_path).methods[0]).rows
+    assert row.attempts == {1: 0.5, 2: 0.5}
+
+
+def test_repeats_in_one_run_are_attempts_where_the_metric_is_their_share(tmp_path):
+    right = (0, 1, 3)
+    readings = [[f"try {i}" for i in range(4)]] * 3
+    for metric in ("pass@1", "acc"):
+        write_run(tmp_path / metric, [c / 4 for c in right], metric=metric, readings=readings)
+        (row,) = summarise(board(tmp_path / metric), metric).rows
+        if metric == "acc":  # which may be of the best of them, or of the most frequent
+            assert row.attempts == {}
+            continue
+        for k in (1, 2, 4):
+            chosen = list(itertools.combinations(range(4), k))
+            shares = [sum(min(choice) < c for choice in chosen) / len(chosen) for c in right]
+            assert row.attempts[k] == pytest.approx(sum(shares) / 3)
+
+
 @pytest.mark.parametrize(
     ("score", "text", "reading", "tokens", "options", "expected"),
     [
