@@ -56,8 +56,8 @@ def prompt_of(run: Run, task: str) -> Mapping[str, Any]:
     """All that words a document: two runs with equal values ask in the same words."""
     config = run.task_config(task)
     of_task = {name: config.get(name) for name in ("doc_to_text", "description", "gen_prefix") if config.get(name)}
-    metadata = config.get("metadata")
-    named = metadata.get("prompt") if isinstance(metadata, dict) else None
+    prompt = run.cell.get("prompt")
+    named = prompt.get("name") if isinstance(prompt, dict) else None
     shots = run.plain.get("n-shot")
     of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")}
     return {
@@ -85,11 +85,11 @@ def _draws(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
-    """Of a single run its own name; of several the options by which the groups differ, if those are unlike."""
+    """Of a single run its own name; of several, and of a sweep, the options by which the groups differ, if unlike."""
     options = [_options(group[0]) for group in groups]
     described = [_differing(own, options) for own in options]
     return [
-        group[0].name if len(group) == 1 or not text or described.count(text) > 1 else text
+        text if text and described.count(text) == 1 and (len(group) > 1 or group[0].cell) else group[0].name
         for group, text in zip(groups, described, strict=True)
     ]
 

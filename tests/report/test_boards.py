@@ -1,5 +1,7 @@
 """Which runs are one method, and what tells methods, prompts and seeds apart."""
 
+import json
+
 from lm_eval_mdlm.report.boards import study_of
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.methods import families_of
@@ -59,10 +61,20 @@ def test_every_task_and_filter_is_a_board(tmp_path):
     assert [method.name for method in found.methods] == ["a"]
 
 
-def test_a_prompt_may_have_a_name_of_its_own(tmp_path):
-    path = write_run(tmp_path / "a", [1])
-    path.write_text(path.read_text().replace('"doc_to_text"', '"metadata": {"prompt": "terse"}, "doc_to_text"'))
-    assert study(tmp_path).boards[0].prompts == ["terse"]
+def write_cell(folder, prompt, shots, seed, k):
+    path = write_run(folder / f"k={k}+{prompt}+{seed}.0a1b2c3d", [1], gen_kwargs={"k": k}, config={"torch_seed": seed})
+    plain = json.loads(path.read_text())
+    plain["mdlm_cell"] = {"options": {"k": k}, "prompt": {"name": prompt}, "num_fewshot": shots, "seed": seed}
+    path.write_text(json.dumps(plain))
+
+
+def test_cells_of_a_sweep_have_its_names_of_prompts_and_options(tmp_path):
+    for prompt in ("own", "terse"):
+        write_cell(tmp_path, prompt, None, 1, 4)
+    write_cell(tmp_path, "own", None, 1, 8)
+    found = study(tmp_path)
+    assert [method.name for method in found.methods] == ["k=4", "k=8"]
+    assert found.boards[0].prompts == ["own", "terse"]
 
 
 def test_a_method_is_found_by_its_name_and_by_that_of_its_run(tmp_path):

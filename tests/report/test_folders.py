@@ -95,6 +95,15 @@ def test_a_line_that_is_no_sample_is_named(tmp_path, line):
     assert "line 3" in said
 
 
+def test_a_cell_that_its_sweep_has_not_finished_is_skipped_with_a_line(tmp_path):
+    write_run(tmp_path / "cells" / "a", [1, 0])
+    write_run(tmp_path / "cells" / "b.part", [1, 0])
+    found = read_folders([tmp_path])
+    assert [run.name for run in found.runs] == ["a"]
+    (line,) = found.skipped
+    assert "b.part" in line and "not finished" in line
+
+
 def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no results of lm_eval"):
         read_folders([tmp_path])

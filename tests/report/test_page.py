@@ -96,6 +96,18 @@ def test_small_gaps_between_filters_are_not_flagged(tmp_path):
     assert parsed.tables["Strict against flexible filters"][1][3] == "5.0"
 
 
+def test_strict_and_flexible_metrics_of_one_filter_are_set_side_by_side(tmp_path):
+    path = write_run(tmp_path / "a", [1] * 8 + [0] * 2)
+    plain = json.loads(path.read_text())
+    more = {"exact_strict,none": 0.3, "exact_flexible,none": 0.7, "exact_flexible_stderr,none": 0.1, "ppl,none": 9.0}
+    plain["results"]["sums"] |= more
+    path.write_text(json.dumps(plain))
+    _, parsed = read(tmp_path)
+    (row,) = parsed.tables["Strict against flexible filters"][1:]
+    assert row[2] == "acc 80.0; exact_strict 30.0; exact_flexible 70.0"
+    assert row[3] == "40.0 (flagged: form of the answer)"
+
+
 def test_every_method_with_passes_is_a_point_with_its_settings(ways):
     _, html, parsed = ways
     assert sum(bool(re.fullmatch(r"f2-front-point-\d", one)) for one in parsed.ids) == 3
