@@ -75,7 +75,9 @@ def _identity(run: Run) -> str:
 
 def _options(run: Run) -> dict[str, Any]:
     """Options of a call first, which tell methods apart more often than those of the model."""
-    given = {**run.gen_kwargs, **{name: run.model_args[name] for name in run.model_args if name not in run.gen_kwargs}}
+    of_sweep = run.cell.get("options")
+    options = of_sweep if isinstance(of_sweep, dict) else run.gen_kwargs
+    given = {**options, **{name: value for name, value in run.model_args.items() if name not in options}}
     return {name: value for name, value in given.items() if name not in NOT_OF_THE_METHOD}
 
 

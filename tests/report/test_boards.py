@@ -62,7 +62,12 @@ def test_every_task_and_filter_is_a_board(tmp_path):
 
 
 def write_cell(folder, prompt, shots, seed, k):
-    path = write_run(folder / f"k={k}+{prompt}+{seed}.0a1b2c3d", [1], gen_kwargs={"k": k}, config={"torch_seed": seed})
+    path = write_run(
+        folder / f"k={k}+{prompt}+{seed}.0a1b2c3d",
+        [1],
+        gen_kwargs={"k": k, "do_sample": k > 4},
+        config={"torch_seed": seed},
+    )
     plain = json.loads(path.read_text())
     plain["mdlm_cell"] = {"options": {"k": k}, "prompt": {"name": prompt}, "num_fewshot": shots, "seed": seed}
     path.write_text(json.dumps(plain))
