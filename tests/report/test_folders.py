@@ -95,6 +95,18 @@ def test_a_line_that_is_no_sample_is_named(tmp_path, line):
     assert "line 3" in said
 
 
+@pytest.mark.parametrize("listed", [[{"metric": "ppl"}, {"metric": "acc"}], [{"metric": "def scored(items): ..."}], []])
+def test_the_metric_is_the_tasks_first_that_documents_have_numbers_for(tmp_path, listed):
+    path = write_run(tmp_path, [1, 0])
+    plain = json.loads(path.read_text())
+    plain["configs"]["sums"]["metric_list"] = listed
+    first = {"alias": "sums", "nfe,none": 8.0, "ppl_stderr,none": 0.1, "ppl,none": 3.0}
+    plain["results"]["sums"] = {**first, **plain["results"]["sums"]}
+    path.write_text(json.dumps(plain))
+    (outcomes,) = read_folders([tmp_path]).runs[0].outcomes
+    assert outcomes.metric == "acc" and outcomes.metrics == {"ppl": 3.0, "acc": 0.5}
+
+
 def test_a_cell_that_its_sweep_has_not_finished_is_skipped_with_a_line(tmp_path):
     write_run(tmp_path / "cells" / "a", [1, 0])
     write_run(tmp_path / "cells" / "b.part", [1, 0])
