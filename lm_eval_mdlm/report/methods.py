@@ -56,16 +56,18 @@ def prompt_of(run: Run, task: str) -> Mapping[str, Any]:
     """All that words a document: two runs with equal values ask in the same words."""
     config = run.task_config(task)
     of_task = {name: config.get(name) for name in ("doc_to_text", "description", "gen_prefix") if config.get(name)}
+    by_task = run.plain.get("n-shot")
+    shots = by_task.get(task) if isinstance(by_task, dict) else None
+    of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha")}
+    if shots and of_run["chat_template_sha"]:  # elsewhere shots are no turns, whatever was asked
+        of_run["fewshot_as_multiturn"] = run.plain.get("fewshot_as_multiturn")
+    return {**of_task, "num_fewshot": shots, **{name: value for name, value in of_run.items() if value}}
+
+
+def name_of_prompt(run: Run) -> str | None:
+    """In the sweep that the run is a cell of; other runs have none."""
     prompt = run.cell.get("prompt")
-    named = prompt.get("name") if isinstance(prompt, dict) else None
-    shots = run.plain.get("n-shot")
-    of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")}
-    return {
-        **({"prompt": named} if named else {}),
-        **of_task,
-        "num_fewshot": shots.get(task) if isinstance(shots, dict) else None,
-        **{name: value for name, value in of_run.items() if value},
-    }
+    return str(prompt["name"]) if isinstance(prompt, dict) and prompt.get("name") else None
 
 
 def _identity(run: Run) -> str:

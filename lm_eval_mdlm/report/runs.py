@@ -98,10 +98,15 @@ class Run:
         return _arguments(self.config.get("gen_kwargs"))
 
     @property
+    def kind(self) -> str:
+        """Of the model, as `--model` names it; a sweep hands lm_eval a model without a name."""
+        known = self.plain.get("model_source") or self.config.get("model") or "unknown"
+        return "mdlm" if self.record else str(known)
+
+    @property
     def model(self) -> str:
         """Kind and name of the model."""
-        kind = self.plain.get("model_source") or self.config.get("model") or "unknown model"
-        return f"{kind} {self.plain.get('model_name') or ''}".strip()
+        return f"{self.kind} {self.plain.get('model_name') or ''}".strip()
 
     def effective(self, task: str) -> Mapping[str, Any]:
         """The options that acted on a task, for a model of this package."""
