@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .methods import Method, methods_of, prompt_of, seed_of
+from .methods import Method, methods_of, name_of_prompt, prompt_of, seed_of
 from .runs import Outcomes, Run
 
 
@@ -93,15 +93,20 @@ def _board(key: tuple[str, str, str], cells: Sequence[Cell]) -> Board:
 
 
 def _wordings(runs: Sequence[Run]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
-    known: dict[tuple[str, str], str] = {}
+    """Equal words have one name: that of a sweep if any run was a cell of one."""
+    known: dict[tuple[str, str], list[str]] = {}
+    words_of: dict[tuple[str, str], Mapping[str, Any]] = {}
     for run in runs:
         for task in dict.fromkeys(one.task for one in run.outcomes):
             words = prompt_of(run, task)
             key = (task, json.dumps(words, sort_keys=True, default=str))
-            if key not in known:
-                own = found.setdefault(task, {})
-                name = str(words.get("prompt") or f"P{len(own) + 1}")
-                known[key] = name if name not in own else f"{name} ({len(own) + 1})"
-                own[known[key]] = words
+            words_of.setdefault(key, words)
+            name = name_of_prompt(run)
+            known.setdefault(key, []).extend([name] if name else [])
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for key, names in known.items():
+        task, _ = key
+        own = found.setdefault(task, {})
+        name = names[0] if names else f"P{len(own) + 1}"
+        own[name if name not in own else f"{name} ({len(own) + 1})"] = words_of[key]
     return found

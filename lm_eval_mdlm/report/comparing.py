@@ -79,6 +79,12 @@ class Side:
         return frozenset(key for cell in self.cells for key in cell.outcomes.scores)
 
     @cached_property
+    def is_share(self) -> bool:
+        """Whether scores lie between 0 and 1, and the metric is one that is better when higher."""
+        scores = (score for cell in self.cells for score in cell.outcomes.scores.values())
+        return self.cells[0].outcomes.higher_is_better and all(0 <= score <= 1 for score in scores)
+
+    @cached_property
     def asked(self) -> dict[str, dict[Key, str]]:
         """Hashes of the contexts by prompt."""
         return {cell.prompt: {one.key: one.prompt_hash for one in cell.outcomes.samples} for cell in self.cells}
@@ -98,7 +104,7 @@ def mean_of(one: Side) -> Mean:
     values = _values(one.by_prompt, keys)
     return Mean(
         value=float(values.mean()) if keys else reported,
-        interval=mean_interval(values) if keys else None,
+        interval=_possible(mean_interval(values), 0.0, one) if keys else None,
         num_problems=len(keys),
         left_out=len(one.keys) - len(keys),
         over=_words(len(keys), one.by_prompt, one),
@@ -122,7 +128,7 @@ def difference(first: Side, second: Side) -> Difference | None:
     interval, p, test = _surety(values)
     return Difference(
         value=float(values.mean()),
-        interval=interval,
+        interval=_possible(interval, -1.0, first, second),
         p=p,
         test=test,
         better=int((values > 0).sum()),
@@ -135,6 +141,11 @@ def difference(first: Side, second: Side) -> Difference | None:
         ),
         over=_words(len(keys), both, first, second),
     )
+
+
+def _possible(interval: Interval | None, low: float, *sides: Side) -> Interval | None:
+    """Of shares no more than what lies between `low` and 1."""
+    return interval.within(low, 1.0) if interval and all(one.is_share for one in sides) else interval
 
 
 def _paired_prompts(first: Side, second: Side) -> list[tuple[str, str]]:

@@ -1,7 +1,9 @@
 """What a board's methods score, cost, and differ by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
+from .boards import Board
 from .outcome_classes import MEANING, OutcomeClass
 from .summary import Row, Summary
 from .tables import Entry, Table
@@ -138,32 +140,57 @@ def flips(summary: Summary) -> Table | None:
 
 
 def filters(summaries: Sequence[Summary]) -> Table | None:
-    """Scores by all filters of a task side by side; None where no task has several."""
-    by_task: dict[str, list[Summary]] = {}
+    """Scores by all ways to read an answer, filters and metrics, side by side; None where no task has several."""
+    by_task: dict[str, list[Board]] = {}
     for summary in summaries:
-        by_task.setdefault(summary.board.task, []).append(summary)
-    several = {task: own for task, own in by_task.items() if len({one.board.filter for one in own}) > 1}
-    rows = [_filter_row(task, method, own) for task, own in several.items() for method in own[0].board.methods]
+        by_task.setdefault(summary.board.task, []).append(summary.board)
+    rows = [
+        _filter_row(task, method, scores)
+        for task, boards in by_task.items()
+        for method in dict.fromkeys(method for board in boards for method in board.methods)
+        if len(scores := _by_reading(boards, method)) > 1
+    ]
     if not rows:
         return None
     return Table(
         title="Strict against flexible filters",
-        columns=["method", "task", "score by filter", "largest gap, points"],
+        columns=["method", "task", "score by reading", "largest gap, points"],
         rows=rows,
-        remarks=["Gaps above 5 points are flagged: so much of the score is the answer's form, not its value."],
+        remarks=[
+            "Gap: between filters by the same metric, and between metrics named strict and flexible. "
+            "Above 5 points it is flagged: so much of the score is the answer's form, not its value."
+        ],
     )
 
 
-def _filter_row(task: str, method: str, own: Sequence[Summary]) -> list[Entry]:
-    known = [(one, row) for one in own for row in one.rows if row.method == method]
-    texts = [f"{one.board.filter} {scale_of(one.board).score(row.mean.value)}" for one, row in known]
-    same_metric = len({one.board.metric for one, _ in known}) == 1
-    values = [row.mean.value for _, row in known]
-    gap = max(values) - min(values)
-    is_wide = same_metric and scale_of(known[0][0].board).is_share and gap > GAP + 1e-9
-    text = scale_of(known[0][0].board).difference(gap).lstrip("+") if same_metric else NONE
-    note = "flagged: form of the answer" if is_wide else ""
-    return [Entry(method), Entry(task), Entry(", ".join(texts)), Entry(text, note=note, mark="flag" if is_wide else "")]
+def _by_reading(boards: Sequence[Board], method: str) -> dict[tuple[str, str], float]:
+    """Mean share over runs, by metric and filter."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for board in boards:
+        for cell in board.of(method):
+            for metric, value in cell.outcomes.metrics.items():
+                if 0 <= value <= 1:
+                    found.setdefault((metric, board.filter), []).append(value)
+    return {reading: sum(values) / len(values) for reading, values in found.items()}
+
+
+def _filter_row(task: str, method: str, scores: Mapping[tuple[str, str], float]) -> list[Entry]:
+    scale = Scale(is_share=True)
+    names = {reading: reading[0] if reading[1] == "none" else ", ".join(reading) for reading in scores}
+    texts = [f"{names[reading]} {scale.score(value)}" for reading, value in scores.items()]
+    gaps = [
+        abs(scores[one] - scores[other]) for one, other in combinations(scores, 2) if _same_but_for_form(one, other)
+    ]
+    gap = max(gaps, default=None)
+    is_wide = gap is not None and gap > GAP + 1e-9
+    note, mark = ("flagged: form of the answer", "flag") if is_wide else ("", "")
+    text = NONE if gap is None else scale.difference(gap).lstrip("+")
+    return [Entry(method), Entry(task), Entry("; ".join(texts)), Entry(text, note=note, mark=mark)]
+
+
+def _same_but_for_form(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    names = (one[0], other[0])
+    return one[0] == other[0] or all(any(word in name for name in names) for word in ("strict", "flexible"))
 
 
 def outcome_classes(summary: Summary) -> Table | None:

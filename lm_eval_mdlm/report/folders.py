@@ -13,6 +13,8 @@ from .runs import Run, outcomes_of, read_results
 from .samples import Sample, read_samples
 
 
+UNFINISHED = ".part"
+"""Ends the name of a sweep's cell while it is written."""
 _DATE = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
 _RESULTS = re.compile(rf"(?P<stem>.+)_(?P<date>{_DATE})\.json")
 
@@ -37,6 +39,9 @@ def read_folders(folders: Sequence[Path]) -> Found:
     runs: list[tuple[Path, Mapping[str, Any], dict[str, dict[str, list[Sample]]]]] = []
     skipped: list[str] = []
     for path in paths:
+        if any(folder.suffix == UNFINISHED for folder in path.parents):
+            skipped.append(f"{path}: of a cell that is not finished; run its sweep again.")
+            continue
         try:
             plain = read_results(path)
         except UsageError as error:
@@ -57,7 +62,12 @@ def _results_in(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; name one that --output_path of lm_eval wrote.")
-    return sorted(path for path in folder.rglob("*.json") if _RESULTS.fullmatch(path.name))
+    return sorted((path for path in folder.rglob("*.json") if _RESULTS.fullmatch(path.name)), key=_in_order)
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts k4 before k16."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path)) if part]
 
 
 def _samples_beside(path: Path, plain: Mapping[str, Any], skipped: list[str]) -> dict[str, dict[str, list[Sample]]]:

@@ -90,20 +90,22 @@ class FrontPlot:
         face = "none" if any(row.mean.num_problems < FEW for row in rows) else colour
         label = plain(f"{', '.join(str(number) for number, _ in members)}  {family}", 46)
         axes.plot(x, y, marker=marker, color=colour, linewidth=1.2, markerfacecolor=face, label=label)
-        bands = [(row.nfe, *ends) for row in rows if (ends := self._band(row, scale)) is not None]
+        bands = [(row.nfe, *ends) for row in rows if (ends := self.band(row)) is not None]
         if len(bands) > 1:
             axes.fill_between(*zip(*bands, strict=True), color=colour, alpha=0.12, linewidth=0)
         for nfe, low, high in bands:
             axes.plot([nfe, nfe], [low, high], color=colour, linewidth=0.9, alpha=0.7)
 
-    def _band(self, row: Row, scale: Scale) -> tuple[float, float] | None:
+    def band(self, row: Row) -> tuple[float, float] | None:
+        """Where the row's paired interval lies on the axis of scores; None without one."""
         interval = row.to_baseline and row.to_baseline.interval
         if not interval:
             return None
         base = self.summary.row(self.summary.baseline).mean.value
         sign = 1 if self.summary.board.higher_is_better else -1
-        ends = sorted((base + sign * interval.low, base + sign * interval.high))
-        return ends[0] * scale.factor, ends[1] * scale.factor
+        factor = scale_of(self.summary.board).factor
+        low, high = sorted((base + sign * interval.low, base + sign * interval.high))
+        return low * factor, high * factor
 
 
 def _number_points(axes: Any, placed: Sequence[tuple[int, Row]], scale: Scale) -> None:

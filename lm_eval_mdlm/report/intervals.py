@@ -22,6 +22,10 @@ class Interval:
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> "Interval":
+        """Without values that cannot be."""
+        return Interval(min(max(self.low, low), high), max(min(self.high, high), low))
+
 
 def share_interval(right: int, n: int) -> Interval:
     """Wilson's score interval of a share, which is sound for none and all of few problems too.

@@ -56,16 +56,18 @@ def prompt_of(run: Run, task: str) -> Mapping[str, Any]:
     """All that words a document: two runs with equal values ask in the same words."""
     config = run.task_config(task)
     of_task = {name: config.get(name) for name in ("doc_to_text", "description", "gen_prefix") if config.get(name)}
-    metadata = config.get("metadata")
-    named = metadata.get("prompt") if isinstance(metadata, dict) else None
-    shots = run.plain.get("n-shot")
-    of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha", "fewshot_as_multiturn")}
-    return {
-        **({"prompt": named} if named else {}),
-        **of_task,
-        "num_fewshot": shots.get(task) if isinstance(shots, dict) else None,
-        **{name: value for name, value in of_run.items() if value},
-    }
+    by_task = run.plain.get("n-shot")
+    shots = by_task.get(task) if isinstance(by_task, dict) else None
+    of_run = {name: run.plain.get(name) for name in ("system_instruction", "chat_template_sha")}
+    if shots and of_run["chat_template_sha"]:  # elsewhere shots are no turns, whatever was asked
+        of_run["fewshot_as_multiturn"] = run.plain.get("fewshot_as_multiturn")
+    return {**of_task, "num_fewshot": shots, **{name: value for name, value in of_run.items() if value}}
+
+
+def name_of_prompt(run: Run) -> str | None:
+    """In the sweep that the run is a cell of; other runs have none."""
+    prompt = run.cell.get("prompt")
+    return str(prompt["name"]) if isinstance(prompt, dict) and prompt.get("name") else None
 
 
 def _identity(run: Run) -> str:
@@ -75,7 +77,9 @@ def _identity(run: Run) -> str:
 
 def _options(run: Run) -> dict[str, Any]:
     """Options of a call first, which tell methods apart more often than those of the model."""
-    given = {**run.gen_kwargs, **{name: run.model_args[name] for name in run.model_args if name not in run.gen_kwargs}}
+    of_sweep = run.cell.get("options")
+    options = of_sweep if isinstance(of_sweep, dict) else run.gen_kwargs
+    given = {**options, **{name: value for name, value in run.model_args.items() if name not in options}}
     return {name: value for name, value in given.items() if name not in NOT_OF_THE_METHOD}
 
 
@@ -85,11 +89,11 @@ def _draws(run: Run) -> Iterator[tuple[str, str, str]]:
 
 
 def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
-    """Of a single run its own name; of several the options by which the groups differ, if those are unlike."""
+    """Of a single run its own name; of several, and of a sweep, the options by which the groups differ, if unlike."""
     options = [_options(group[0]) for group in groups]
     described = [_differing(own, options) for own in options]
     return [
-        group[0].name if len(group) == 1 or not text or described.count(text) > 1 else text
+        text if text and described.count(text) == 1 and (len(group) > 1 or group[0].cell) else group[0].name
         for group, text in zip(groups, described, strict=True)
     ]
 

@@ -15,7 +15,7 @@ def command_of(run: Run) -> str:
     """The command line of lm_eval that asks for the same; without the folders that only this machine has."""
     config, plain = run.config, run.plain
     tasks = list(dict.fromkeys(one.task for one in run.outcomes))
-    parts = ["lm_eval", "--model", str(config.get("model") or plain.get("model_source") or "MODEL")]
+    parts = ["lm_eval", "--model", run.kind]
     parts += _flag("--model_args", _arguments(run.model_args))
     parts += ["--tasks", ",".join(tasks)]
     shots = {shots for task in tasks if (shots := _number(plain.get("n-shot"), task)) is not None}
@@ -26,7 +26,9 @@ def command_of(run: Run) -> str:
     seeds = [config.get(f"{kind}_seed") for kind in ("random", "numpy", "torch", "fewshot")]
     parts += ["--seed", ",".join(map(str, seeds))] if all(seed is not None for seed in seeds) else []
     parts += ["--apply_chat_template"] if plain.get("chat_template") else []
-    parts += ["--fewshot_as_multiturn", "true"] if plain.get("fewshot_as_multiturn") else []
+    parts += (
+        ["--fewshot_as_multiturn", "true"] if plain.get("chat_template") and plain.get("fewshot_as_multiturn") else []
+    )
     parts += _flag("--system_instruction", plain.get("system_instruction"))
     return shlex.join([*parts, "--log_samples", "--output_path", "results"])
 

@@ -42,6 +42,8 @@ class Outcomes:
     """As lm_eval reports it."""
     standard_error: float | None
     """As lm_eval reports it; None where it gives none."""
+    metrics: Mapping[str, float]
+    """All of the task's metrics as lm_eval reports them."""
     samples: tuple[Sample, ...]
     """In the file's order; empty where the run kept none."""
 
@@ -80,6 +82,11 @@ class Run:
         """What a model of this package tells about the run; empty for other models."""
         return _mapping(self.config.get("mdlm"))
 
+    @property
+    def cell(self) -> Mapping[str, Any]:
+        """What a sweep tells of it: options, prompt, num_fewshot and seed; empty for other runs."""
+        return _mapping(self.plain.get("mdlm_cell"))
+
     @cached_property
     def model_args(self) -> Mapping[str, Any]:
         """As given."""
@@ -91,10 +98,15 @@ class Run:
         return _arguments(self.config.get("gen_kwargs"))
 
     @property
+    def kind(self) -> str:
+        """Of the model, as `--model` names it; a sweep hands lm_eval a model without a name."""
+        known = self.plain.get("model_source") or self.config.get("model") or "unknown"
+        return "mdlm" if self.record else str(known)
+
+    @property
     def model(self) -> str:
         """Kind and name of the model."""
-        kind = self.plain.get("model_source") or self.config.get("model") or "unknown model"
-        return f"{kind} {self.plain.get('model_name') or ''}".strip()
+        return f"{self.kind} {self.plain.get('model_name') or ''}".strip()
 
     def effective(self, task: str) -> Mapping[str, Any]:
         """The options that acted on a task, for a model of this package."""
@@ -151,6 +163,7 @@ def _outcomes(plain: Mapping[str, Any], task: str, own_filter: str, metric: str,
         higher_is_better=higher is not False,
         mean=float(reported[f"{metric},{own_filter}"]),
         standard_error=float(error) if isinstance(error, (int, float)) else None,
+        metrics={name: float(reported[f"{name},{own_filter}"]) for name in _metrics(reported, own_filter)},
         samples=lines,
         nfe=float(nfe) if isinstance(nfe, (int, float)) else None,
     )
@@ -160,11 +173,17 @@ def _metric(
     config: Mapping[str, Any], reported: Mapping[str, Any], own_filter: str, lines: Sequence[Sample]
 ) -> str | None:
     listed = [str(one.get("metric")) for one in config.get("metric_list") or () if isinstance(one, dict)]
-    others = [key.partition(",")[0] for key in reported if key.endswith(f",{own_filter}")]
-    known = [name for name in (*listed, *others) if not name.endswith("_stderr") and name not in COUNTS]
-    known = [name for name in known if isinstance(reported.get(f"{name},{own_filter}"), (int, float))]
+    reports = _metrics(reported, own_filter)
+    known = [name for name in listed if name in reports] or reports
     by_document = [name for name in known if lines and all(name in line.numbers for line in lines)]
     return next(iter([*by_document, *known]), None)
+
+
+def _metrics(reported: Mapping[str, Any], own_filter: str) -> list[str]:
+    """Names of numbers that are neither counts nor errors."""
+    names = [key.partition(",")[0] for key in reported if key.endswith(f",{own_filter}")]
+    known = [name for name in names if not name.endswith("_stderr") and name not in COUNTS]
+    return [name for name in known if isinstance(reported[f"{name},{own_filter}"], (int, float))]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

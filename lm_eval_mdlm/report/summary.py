@@ -216,9 +216,10 @@ def _attempts(cells: Sequence[Cell]) -> dict[int, float]:
     tried: dict[tuple[str, tuple[str, int]], list[tuple[int, int]]] = {}
     for cell in cells:
         for sample in cell.outcomes.samples:
-            score = sample.numbers.get(cell.outcomes.metric)
-            # Only of this metric is a share known to be that of the repeats that are right.
-            repeats = len(sample.readings) if cell.outcomes.metric == "pass@1" else 1
+            # Of no other metric is a share known to be that of the repeats that are right.
+            share = sample.numbers.get("pass@1")
+            repeats = 1 if share is None else len(sample.readings)
+            score = cell.outcomes.scores.get(sample.key) if share is None else share
             right = round((score or 0.0) * repeats)
             if score is None or not 0 <= score <= 1 or abs(score * repeats - right) > 1e-9:
                 return {}

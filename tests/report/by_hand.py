@@ -17,7 +17,7 @@ def write_run(
     task: str = "sums",
     metric: str = "acc",
     documents: Sequence[str] | None = None,
-    readings: Sequence[str] | None = None,
+    readings: Sequence[Any] | None = None,
     texts: Sequence[str] | None = None,
     prompt: str = "{{question}}",
     gen_kwargs: Mapping[str, Any] | None = None,

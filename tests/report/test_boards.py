@@ -1,5 +1,9 @@
 """Which runs are one method, and what tells methods, prompts and seeds apart."""
 
+import json
+
+import pytest
+
 from lm_eval_mdlm.report.boards import study_of
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.methods import families_of
@@ -59,10 +63,56 @@ def test_every_task_and_filter_is_a_board(tmp_path):
     assert [method.name for method in found.methods] == ["a"]
 
 
-def test_a_prompt_may_have_a_name_of_its_own(tmp_path):
-    path = write_run(tmp_path / "a", [1])
-    path.write_text(path.read_text().replace('"doc_to_text"', '"metadata": {"prompt": "terse"}, "doc_to_text"'))
-    assert study(tmp_path).boards[0].prompts == ["terse"]
+def write_cell(folder, prompt, shots, seed, k):
+    words = "{{question}}" if prompt == "own" else prompt
+    path = write_run(
+        folder / f"k={k}+{prompt}+{seed}.0a1b2c3d",
+        [1],
+        gen_kwargs={"k": k, "do_sample": k > 4},
+        config={"torch_seed": seed},
+        prompt=words,
+    )
+    plain = json.loads(path.read_text())
+    plain["mdlm_cell"] = {"options": {"k": k}, "prompt": {"name": prompt}, "num_fewshot": shots, "seed": seed}
+    path.write_text(json.dumps(plain))
+
+
+def test_cells_of_a_sweep_have_its_names_of_prompts_and_options(tmp_path):
+    for prompt in ("own", "terse"):
+        write_cell(tmp_path, prompt, None, 1, 4)
+    write_cell(tmp_path, "own", None, 1, 8)
+    found = study(tmp_path)
+    assert [method.name for method in found.methods] == ["k=4", "k=8"]
+    assert found.boards[0].prompts == ["own", "terse"]
+
+
+def test_a_run_in_the_words_of_a_sweeps_prompt_is_of_that_prompt(tmp_path):
+    write_run(tmp_path / "alone", [1], gen_kwargs={"k": 1})
+    write_run(tmp_path / "reworded", [1], gen_kwargs={"k": 1}, prompt="other")
+    write_cell(tmp_path, "own", None, 1, 4)
+    (board,) = study(tmp_path).boards
+    assert {cell.run.name: cell.prompt for cell in board.cells if cell.method != "k=4"} == {
+        "alone": "own",
+        "reworded": "P2",
+    }
+    assert [cell.prompt for cell in board.of("k=4")] == ["own"]
+
+
+@pytest.mark.parametrize(("shots", "template", "num_prompts"), [(0, "sha", 1), (2, None, 1), (2, "sha", 2)])
+def test_turns_make_another_prompt_only_where_there_are_any(tmp_path, shots, template, num_prompts):
+    for name, multiturn in (("a", True), ("b", None)):
+        path = write_run(tmp_path / name, [1], gen_kwargs={"way": name})
+        plain = json.loads(path.read_text())
+        plain |= {"n-shot": {"sums": shots}, "chat_template_sha": template, "fewshot_as_multiturn": multiturn}
+        path.write_text(json.dumps(plain))
+    assert len(study(tmp_path).boards[0].prompts) == num_prompts
+
+
+def test_a_model_that_a_sweep_made_is_the_one_of_the_command(tmp_path):
+    write_run(tmp_path / "a", [1], gen_kwargs={"seed": 1}, effective={"k": 1})
+    write_run(tmp_path / "b", [1], gen_kwargs={"seed": 2}, effective={"k": 1}, model="CUSTOM")
+    found = study(tmp_path)
+    assert len(found.methods) == 1 and {run.kind for run in found.runs} == {"mdlm"}
 
 
 def test_a_method_is_found_by_its_name_and_by_that_of_its_run(tmp_path):

@@ -134,3 +134,19 @@ def test_a_mean_is_over_the_problems_of_all_its_cells(tmp_path):
     write_run(tmp_path / "b", [1, 1], documents=["x", "y"], gen_kwargs={"seed": 2})
     found = mean_of(side(board(tmp_path).cells))
     assert (found.value, found.num_problems, found.left_out) == (0.75, 2, 1)
+
+
+def test_intervals_of_shares_end_where_shares_do(tmp_path):
+    for seed, scores in ((1, [1, 1, 1]), (2, [1, 1, 0])):
+        write_run(tmp_path / f"a{seed}", scores, gen_kwargs={"seed": seed, "way": "a"})
+    write_run(tmp_path / "b", [0, 0, 1], gen_kwargs={"way": "b"})
+    both = board(tmp_path)
+    first, second = (side(both.of(method)) for method in both.methods)
+    assert mean_of(first).interval.high == 1.0 and 0 < mean_of(first).interval.low < 5 / 6
+    apart = difference(first, second)
+    assert apart.interval.high == 1.0 and -1.0 <= apart.interval.low < apart.value
+
+
+def test_intervals_of_other_scores_may_end_anywhere(tmp_path):
+    write_run(tmp_path / "a", [0.9, 0.1, 0.2], higher=False, gen_kwargs={"way": "a"})
+    assert mean_of(side(board(tmp_path).cells)).interval.low < 0

@@ -32,9 +32,10 @@ def test_a_run_has_scores_counts_and_texts_by_task_and_filter(tmp_path):
 
 
 def test_runs_are_named_by_the_shortest_path_that_tells_them_apart(tmp_path):
-    for folder in ("a/med", "b/med", "b/k4"):
+    for folder in ("a/med", "b/med", "b/k16", "b/k4"):
         write_run(tmp_path / folder, [1, 0])
-    assert [run.name for run in read_folders([tmp_path]).runs] == ["a/med", "k4", "b/med"]
+    # Numbers in names stand in their order, not in that of their digits.
+    assert [run.name for run in read_folders([tmp_path]).runs] == ["a/med", "k4", "k16", "b/med"]
 
 
 def test_runs_of_one_folder_are_told_apart_by_their_dates_and_keep_their_own_samples(tmp_path):
@@ -92,6 +93,27 @@ def test_a_line_that_is_no_sample_is_named(tmp_path, line):
     samples.write_text(samples.read_text() + line + "\n")
     (said,) = read_folders([tmp_path]).skipped
     assert "line 3" in said
+
+
+@pytest.mark.parametrize("listed", [[{"metric": "ppl"}, {"metric": "acc"}], [{"metric": "def scored(items): ..."}], []])
+def test_the_metric_is_the_tasks_first_that_documents_have_numbers_for(tmp_path, listed):
+    path = write_run(tmp_path, [1, 0])
+    plain = json.loads(path.read_text())
+    plain["configs"]["sums"]["metric_list"] = listed
+    first = {"alias": "sums", "nfe,none": 8.0, "ppl_stderr,none": 0.1, "ppl,none": 3.0}
+    plain["results"]["sums"] = {**first, **plain["results"]["sums"]}
+    path.write_text(json.dumps(plain))
+    (outcomes,) = read_folders([tmp_path]).runs[0].outcomes
+    assert outcomes.metric == "acc" and outcomes.metrics == {"ppl": 3.0, "acc": 0.5}
+
+
+def test_a_cell_that_its_sweep_has_not_finished_is_skipped_with_a_line(tmp_path):
+    write_run(tmp_path / "cells" / "a", [1, 0])
+    write_run(tmp_path / "cells" / "b.part", [1, 0])
+    found = read_folders([tmp_path])
+    assert [run.name for run in found.runs] == ["a"]
+    (line,) = found.skipped
+    assert "b.part" in line and "not finished" in line
 
 
 def test_nothing_to_read_is_an_error(tmp_path):

@@ -40,6 +40,11 @@ def test_knee_is_the_cheapest_that_is_not_shown_to_be_worse_than_the_best():
     assert knee(POINTS, lambda point, top: False).name == "a"
 
 
+def test_knee_of_equal_costs_is_the_better_one():
+    points = [Point("low", 1, 0.5), Point("high", 1, 0.6), Point("top", 9, 0.9)]
+    assert knee(points, lambda point, top: False).name == "high"
+
+
 def test_knee_asks_for_differences_from_the_best_alone():
     asked = []
     knee(POINTS, lambda point, top: bool(asked.append(top.name)) or True)

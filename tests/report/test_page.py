@@ -7,6 +7,7 @@ import pytest
 
 from lm_eval_mdlm.report.boards import study_of
 from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.front_plot import FrontPlot
 from lm_eval_mdlm.report.page import page
 from lm_eval_mdlm.report.summary import default_baseline, summarise
 from tests.report.by_hand import write_run
@@ -69,6 +70,7 @@ def test_figures_of_the_page_are_those_counted_by_hand(ways):
     gaps = {row[0]: row[3] for row in parsed.tables["Strict against flexible filters"][1:]}
     assert gaps["fast"] == "50.0 (flagged: form of the answer)"
     assert parsed.tables["sums (flexible): flips"][1] == ["1 fast", "–", "0 / 15 (p < 0.001)", "0 / 16 (p < 0.001)"]
+    assert parsed.tables["sums (flexible): flips"][2] == ["2 middle", "15 / 0 (p < 0.001)", "–", "0 / 1 (p = 1.000)"]
     assert parsed.tables["sums (flexible): outcomes"][1][1:3] == ["20 (50.0 %)", "20 (50.0 %)"]
     assert "Fewest passes that are not shown to be worse than the best: middle" in parsed.text
     assert "Significantly worse than the baseline: fast." in parsed.text
@@ -90,10 +92,55 @@ def test_scores_stand_by_quarters_of_certainty(tmp_path):
     assert row[1:] == [f"{score} (to {most} nats, n = 2)" for score, most in by_quarter]
 
 
+def test_attempts_stand_beside_all_the_passes_they_take(tmp_path):
+    for seed, scores in ((1, [1, 0]), (2, [0, 0])):
+        write_run(tmp_path / str(seed), scores, nfe=12.0, gen_kwargs={"seed": seed})
+    _, parsed = read(tmp_path)
+    assert parsed.tables["sums: pass@k | NFE of k attempts"][1][1:] == ["25.0 | 12.0", "50.0 | 24.0"]
+
+
+def test_changed_answers_name_the_better_method(tmp_path):
+    write_run(tmp_path / "a", [1, 0, 1, 1], readings=list("abcd"), nfe=9.0, gen_kwargs={"way": 1})
+    write_run(tmp_path / "b", [1, 1, 0, 0], readings=list("efgh"), nfe=64.0, gen_kwargs={"way": 2})
+    _, parsed = read(tmp_path)
+    rows = parsed.tables["sums: changed answers, the first 3"]
+    assert rows == [
+        ["better", "target", "read from a", "read from b"],
+        ["b", "1", "b", "f"],
+        ["a", "2", "c", "g"],
+        ["a", "3", "d", "h"],
+    ]
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_band_crosses_the_baseline_where_its_interval_holds_nothing(tmp_path, higher):
+    write_run(tmp_path / "a", [2.0, 2.5, 3.0, 2.0], nfe=64.0, gen_kwargs={"way": 1}, higher=higher)
+    write_run(tmp_path / "b", [4.0, 4.0, 5.5, 4.0], gen_kwargs={"way": 2}, higher=higher)
+    (board,) = study_of(read_folders([tmp_path]).runs).boards
+    found = summarise(board, "a")
+    low, high = FrontPlot(found, {"a": "a", "b": "b"}).band(found.row("b"))
+    assert (low + high) / 2 == pytest.approx(found.row("b").mean.value)  # around b's own score
+    interval = found.row("b").to_baseline.interval
+    assert high - low == pytest.approx(interval.high - interval.low)
+    assert (low > found.row("a").mean.value) == (interval.low > 0 or interval.high < 0)
+
+
 def test_small_gaps_between_filters_are_not_flagged(tmp_path):
     write_run(tmp_path, {"strict": [1] * 19 + [0], "flexible": [1] * 20})
     _, parsed = read(tmp_path)
     assert parsed.tables["Strict against flexible filters"][1][3] == "5.0"
+
+
+def test_strict_and_flexible_metrics_of_one_filter_are_set_side_by_side(tmp_path):
+    path = write_run(tmp_path / "a", [1] * 8 + [0] * 2)
+    plain = json.loads(path.read_text())
+    more = {"exact_strict,none": 0.3, "exact_flexible,none": 0.7, "exact_flexible_stderr,none": 0.1, "ppl,none": 9.0}
+    plain["results"]["sums"] |= more
+    path.write_text(json.dumps(plain))
+    _, parsed = read(tmp_path)
+    (row,) = parsed.tables["Strict against flexible filters"][1:]
+    assert row[2] == "acc 80.0; exact_strict 30.0; exact_flexible 70.0"
+    assert row[3] == "40.0 (flagged: form of the answer)"
 
 
 def test_every_method_with_passes_is_a_point_with_its_settings(ways):

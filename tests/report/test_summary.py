@@ -143,6 +143,32 @@ def test_repeats_with_other_seeds_give_pass_at_k(tmp_path):
     assert found.row("alone").attempts == {}
 
 
+def test_attempts_with_other_prompts_are_other_problems(tmp_path):
+    for prompt, score in (("one", 1), ("two", 0)):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{prompt}{seed}", [score], prompt=prompt, gen_kwargs={"seed": seed})
+    (row,) = summarise(board(tmp_path), board(tmp_path).methods[0]).rows
+    assert row.attempts == {1: 0.5, 2: 0.5}
+
+
+@pytest.mark.parametrize("metric", ["pass@1", "acc"])
+def test_repeats_in_one_run_are_attempts_where_pass_at_1_is_their_share(tmp_path, metric):
+    right = (0, 1, 3)
+    shares = [c / 4 for c in right]
+    write_run(tmp_path / "a", shares, metric=metric, readings=[list("abcd")] * 3, numbers={"pass@1": shares})
+    (row,) = summarise(board(tmp_path), "a").rows
+    for k in (1, 2, 4):
+        chosen = list(itertools.combinations(range(4), k))
+        by_problem = [sum(min(choice) < c for choice in chosen) / len(chosen) for c in right]
+        assert row.attempts[k] == pytest.approx(sum(by_problem) / 3)
+
+
+def test_repeats_of_other_metrics_may_be_the_best_or_the_most_frequent_and_are_no_attempts(tmp_path):
+    write_run(tmp_path / "a", [1, 0, 1], readings=[list("abcd")] * 3)
+    (row,) = summarise(board(tmp_path), "a").rows
+    assert row.attempts == {}
+
+
 @pytest.mark.parametrize(
     ("score", "text", "reading", "tokens", "options", "expected"),
     [
