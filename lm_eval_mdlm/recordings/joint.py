@@ -1,9 +1,9 @@
 """What taking several tokens from one pass costs, and how tight the answer's entropy bound is: from sampled chains.
 
-With p the joint distribution by the chain rule and q the product of the pass's own marginals, a chain x drawn from p
-gives `log p(x) - log q(x) + q(x) / p(x) - 1`: never below 0, and unbiased for KL(p || q), as the ratio's mean is 1 (J.
-Schulman, "Approximating KL divergence", 2020). If the conditionals agreed on one joint distribution, KL(p || q) would
-be its total correlation, at most the sum of the marginal entropies minus the largest.
+Let p be the joint distribution by the chain rule and q the product of the pass's own marginals. Along a chain x drawn
+from p, the sum of the divergences of each position's distribution as it came from its marginal has the mean KL(p || q).
+If the conditionals agreed on one joint distribution, that would be its total correlation, at most the sum of the
+marginal entropies minus the largest.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, spearmanr, t
 
 from .certainty import Quantiles, quantiles
 
 
-CLEAR, PLAIN = 2.0, 0.01
-"""Standard errors, and nats, by which an estimate must be above a bound to count as clearly above it."""
+CLEAR, PLAIN = 0.975, 0.01
+"""An estimate is clearly above a bound if the lower end of its one-sided interval of this confidence (Student's t over
+chains) is so by so many nats."""
 
 
 class SampledChains(Protocol):
@@ -31,6 +32,10 @@ class SampledChains(Protocol):
     @property
     def apart(self) -> Sequence[float]:
         """(n,) log-probabilities by the first pass alone, nats."""
+
+    @property
+    def divergence(self) -> Sequence[float]:
+        """(n,) sums of KL(distribution as it came || that of the first pass) along the chain, nats."""
 
     @property
     def conditional_entropy(self) -> Sequence[float]:
@@ -61,8 +66,7 @@ class Factorisation:
     bound: Quantiles | None
     """Sum minus largest entropy, nats."""
     above_bound_share: float
-    """Of passes, those whose estimate is clearly above `bound`: by more than two of its standard errors and 0.01 nats
-    (with few samples the standard error itself is rough)."""
+    """Of passes, those whose estimate is clearly above `bound`."""
     mean_excess: float
     """Of these, how far above, nats; 0 without any."""
     stated_bound: float | None
@@ -83,9 +87,9 @@ def factorisation_of(chains: Sequence[SampledChains], stated: Sequence[float | N
     """
     if not chains:
         return None
-    errors, spreads = _means_and_errors([divergences(own) for own in chains])
+    errors, spreads = _means_and_errors([own.divergence for own in chains])
     bounds = np.array([sum(own.entropies) - max(own.entropies) for own in chains])
-    surely = errors - CLEAR * spreads - PLAIN
+    surely = errors - _margin(chains, spreads)
     above = surely > bounds
     promised = [(i, bound) for i, bound in enumerate(stated) if bound is not None]
     places = [i for i, _ in promised]
@@ -106,13 +110,6 @@ def factorisation_of(chains: Sequence[SampledChains], stated: Sequence[float | N
         above_stated_share=float((surely[places] > limits).mean()) if promised else None,
         committed=quantiles(committed),
     )
-
-
-def divergences(chains: SampledChains) -> NDArray[np.float64]:
-    """(n,) an unbiased estimate of KL(p || q) from each chain, nats."""
-    difference = np.array(chains.together, dtype=np.float64) - np.array(chains.apart)
-    own: NDArray[np.float64] = difference + np.expm1(-difference)
-    return own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +133,7 @@ class Tightness:
     """Correlation of bound and joint entropy; None where one of them does not vary."""
     spearman: float | None
     above_share: float
-    """Of passes, those whose joint entropy is clearly above the bound (two standard errors and 0.01 nats), which needs
-    conditionals that do not agree."""
+    """Of passes, those whose joint entropy is clearly above the bound, which needs conditionals that do not agree."""
 
 
 def tightness_of(chains: Sequence[SampledChains], num_exits: int) -> Tightness | None:
@@ -149,7 +145,7 @@ def tightness_of(chains: Sequence[SampledChains], num_exits: int) -> Tightness |
     """
     if not chains:
         return None
-    joint, spread = _means_and_errors([np.array(own.conditional_entropy) for own in chains])
+    joint, spread = _means_and_errors([own.conditional_entropy for own in chains])
     bound = np.array([sum(own.entropies) for own in chains])
     varies = len(chains) > 2 and np.ptp(bound) > 0 and np.ptp(joint) > 0
     return Tightness(
@@ -162,16 +158,23 @@ def tightness_of(chains: Sequence[SampledChains], num_exits: int) -> Tightness |
         ratio=float(joint.mean() / bound.mean()) if bound.any() else None,
         pearson=float(pearsonr(bound, joint).statistic) if varies else None,
         spearman=float(spearmanr(bound, joint).statistic) if varies else None,
-        above_share=float((joint - CLEAR * spread - PLAIN > bound).mean()),
+        above_share=float((joint - _margin(chains, spread) > bound).mean()),
     )
 
 
-def _mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
+def _margin(chains: Sequence[SampledChains], spreads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By how much estimates must be above a bound to be so clearly, nats."""
+    freedom = np.array([max(len(own.together) - 1, 1) for own in chains])
+    margin: NDArray[np.float64] = t.ppf(CLEAR, freedom) * spreads + PLAIN
+    return margin
+
+
+def _mean_and_error(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
     """The mean, and its standard error; of a single number none is known, and 0 is given."""
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _means_and_errors(several: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _means_and_errors(several: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each of them."""
     pairs = [_mean_and_error(values) for values in several]
     return np.array([mean for mean, _ in pairs]), np.array([error for _, error in pairs])

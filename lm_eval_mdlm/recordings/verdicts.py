@@ -111,7 +111,9 @@ def _ends_first(options: Mapping[str, Any], order: Order) -> Iterator[Verdict]:
     if order.early_end_share <= ENDS_FIRST:
         yield Verdict(name="ends_first", found=False, text=f"ends of text do not come first: {share}.")
         return
-    step = f"set defer_end_of_text=True, or a smaller block_length (now {options.get('block_length')})"
+    length = options.get("block_length")
+    now = "" if length is None else f" (now {length})"
+    step = f"set defer_end_of_text=True, or a smaller block_length{now}"
     yield Verdict(name="ends_first", found=True, text=f"ends of text come first: {share}; {step}.")
 
 

@@ -103,11 +103,12 @@ def recorder_in(
     Raises:
         UsageError: If the folder cannot be written, holds steps of another run, or a damaged file.
     """
-    identity = identity_of(backbone)
-    rows = sorted({_row_id(identity, question) for own in sections for question in own if question.has_steps})
-    if folder is None or not rows:
+    asked = [] if folder is None else [question for own in sections for question in own if question.has_steps]
+    if folder is None or not asked:
         yield NO_RECORDER
         return
+    identity = identity_of(backbone)
+    rows = sorted({_row_id(identity, question) for question in asked})
     run = hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
     header = Header(run=run, network=identity, package=package_version())
     opened: list[InFolder] = []

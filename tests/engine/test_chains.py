@@ -65,9 +65,12 @@ def test_means_over_chains_are_the_joint_s_entropy_and_divergence(region, backwa
         (-np.array(found.together), entropy),
         (np.array(found.conditional_entropy), entropy),
         (np.array(found.together) - found.apart, apart - entropy),
+        (np.array(found.divergence), apart - entropy),
     ):
         assert abs(values.mean() - wanted) < 4.5 * values.std() / math.sqrt(n) + 1e-5
     assert np.std(found.conditional_entropy) < np.std(found.together) / 2
+    assert np.std(found.divergence) < np.std(np.array(found.together) - found.apart)
+    assert min(found.divergence) >= -1e-6
     # Every chain says of its own tokens what enumeration says.
     for tokens, together, own in list(zip(found.drawn, found.together, found.apart, strict=True))[:50]:
         values = tokens[::-1] if backwards else tokens
@@ -103,6 +106,13 @@ def test_given_tokens_are_followed_through_the_network_s_own_conditionals(order,
         together += float(said(seen)[position, token])
         seen[position] = token
     assert found.given_together == pytest.approx(together, abs=1e-4)
+    for tokens, own in zip(found.drawn, found.divergence, strict=True):
+        seen, wanted = list(region), 0.0
+        for position, token in zip(order, tokens, strict=True):
+            ours, theirs = said(seen)[position], first[position]
+            wanted += sum(float(p.exp() * (p - q)) for p, q in zip(ours, theirs, strict=True) if p > -math.inf)
+            seen[position] = token
+        assert own == pytest.approx(wanted, rel=1e-4, abs=1e-5)
     assert found.given_apart == pytest.approx(
         sum(float(first[p, t]) for p, t in zip(order, given, strict=True)), abs=1e-4
     )
@@ -129,6 +139,6 @@ def test_chains_that_are_alike_share_passes_and_company_changes_nothing():
 
 def test_one_position_has_no_error():
     found = chains(TableBackbone(joint()), [V, 0, 1, 2], [0], n=6)
-    assert found.together == found.apart and found.nfe == 1
+    assert found.together == found.apart and found.nfe == 1 and found.divergence == (0.0,) * 6
     assert found.conditional_entropy == pytest.approx([found.entropies[0]] * 6)
     assert len(set(itertools.chain(*found.drawn))) > 1
