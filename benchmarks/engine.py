@@ -9,6 +9,7 @@ batch    B rows at a time, prompts of 80 to 300 tokens
 spread   rows that need 1, 2, 3 or 4 times as many passes, against rows of equal need at the same total NFE
 cache    `batch` at one token a pass, exact and with the caches named by --cache
 sampled  `batch` at temperature 0 and 0.7
+samplers samplers that commit one token a pass here, since a random network is sure of nothing: one row, and `batch`
 
 In all but `alone` and `short` only the last `--masks` tokens of the region are masked, so that large networks end soon;
 the rest is prompt, and a pass costs what it costs at the full region. `spread` fills them as one block, the others in
@@ -40,6 +41,9 @@ from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.planning import plan_row
+
+
+ONE_A_PASS = ("med", "confidence_threshold", "local_leap", "klass", "credit", "dream")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,29 @@ def even_case(
     canvases = [len(prompt) + num_masks for prompt in prompts]
     wanted = [wanted_by_k(num_masks, block_length, k)] * len(prompts)
     return Case(name=name, decode=run, canvases=canvases, wanted=wanted, partial="cache" in more)
+
+
+def sampler_cases(
+    backbone: Backbone, prompts: Sequence[Sequence[int]], *, batch: int, num_masks: int, block_length: int
+) -> list[Case]:
+    """The same work by every sampler of `ONE_A_PASS`, the first of which is what the others are compared with."""
+    cases = []
+    for sampler in ONE_A_PASS:
+        blocks = {} if sampler == "dream" else {"block_length": block_length}
+        options = {"sampler": sampler, "gen_length": num_masks, **blocks}
+
+        def run(options: dict[str, Any] = options) -> list[int]:
+            return [row.nfe for row in generate(backbone, prompts, batch_size=batch, **options)]
+
+        cases.append(
+            Case(
+                name=f"{sampler}: B = {batch}",
+                decode=run,
+                canvases=[len(prompt) + num_masks for prompt in prompts],
+                wanted=[wanted_by_k(num_masks, block_length, 1)] * len(prompts),
+            )
+        )
+    return cases
 
 
 def stepped_case(
@@ -199,6 +226,12 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
         k = -(-masks // options.passes)
         cases = [together(f"temperature {t}: B = {batch}", k=k, temperature=t) for t in (0.0, 0.7)]
         rows += side_by_side(backbone.device, options.shape, cases, repeats=options.repeats)
+    if "samplers" in options.cases:
+        for number in sorted({1, batch}):
+            several = sampler_cases(
+                backbone, prompts[:number], batch=number, num_masks=masks, block_length=min(block, masks)
+            )
+            rows += side_by_side(backbone.device, options.shape, several, repeats=options.repeats)
     if options.official:
         model = PlainModel(options.shape, options.device, options.dtype)
         # Transformers' own network rotates in the dtype of the weights, so that ours must do so beside it.
@@ -213,7 +246,7 @@ def lines(options: argparse.Namespace, backbone: Backbone, peak: float) -> list[
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the cases and write the report."""
     made = parser(__doc__)
-    known = ("alone", "short", "batch", "spread", "cache", "sampled")
+    known = ("alone", "short", "batch", "spread", "cache", "sampled", "samplers")
     made.add_argument("--cases", nargs="*", choices=known, default=known[:4])
     made.add_argument("--region", type=int, default=256, help="tokens of a region; `short` has a quarter")
     made.add_argument("--prompt", type=int, default=144, help="tokens of the prompt of a row alone")

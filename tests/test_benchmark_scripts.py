@@ -71,6 +71,14 @@ def test_the_engine_script_times_sampling_beside_the_surest_tokens(tmp_path):
     ]
 
 
+def test_the_engine_script_gives_every_sampler_the_same_passes(tmp_path):
+    sizes = ["--region", "6", "--prompts", "5", "20", "--masks", "6", "--batch", "2"]
+    report = run_script(engine, tmp_path, "--cases", "samplers", "--repeats", "1", *sizes)
+    assert [(row["case"], row["NFE"]) for row in report["rows"]] == [
+        (f"{sampler}: B = {batch}", batch * 6) for batch in (1, 2) for sampler in engine.ONE_A_PASS
+    ]
+
+
 def test_the_kernel_script_lays_out_all_tokens(tmp_path):
     report = run_script(kernel, tmp_path, "--tokens", "64", "150", "--canvas", "40", "--repeats", "1")
     assert [(row["tokens T"], row["canvases B"]) for row in report["rows"]] == [(64, 2), (150, 4)]

@@ -1,10 +1,12 @@
 """The statistics of a distribution as one GPU kernel that reads logits and nothing else.
 
 One program reads one row, in blocks of fixed size, so that a row's bits do not depend on the rows beside it. Source of
-the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d).
+the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d). Of the divergence from a
+distribution with c and Y for d and Z: sum(e**d * (d - c)) / Z + log(Y / Z).
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -88,6 +90,50 @@ def _row_statistics(
         tl.store(out + 5 * num_rows + row, (x - best).to(tl.float64) - tl.log(z))
 
 
+@triton.jit
+def _row_divergence(
+    conditional,
+    unconditional,
+    conditional_before,
+    unconditional_before,
+    forbidden,
+    out,
+    scale,
+    VOCAB: tl.constexpr,
+    GUIDED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0)
+    offset = row.to(tl.int64) * VOCAB
+    conditional += offset
+    unconditional += offset
+    conditional_before += offset
+    unconditional_before += offset
+    largest = tl.full((BLOCK,), float("-inf"), tl.float32)
+    largest_before = tl.full((BLOCK,), float("-inf"), tl.float32)
+    for start in range(0, VOCAB, BLOCK):
+        _, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        _, y = _load_logits(conditional_before, unconditional_before, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        largest = tl.maximum(largest, x)
+        largest_before = tl.maximum(largest_before, y)
+    best = tl.max(largest, axis=0)
+    best_before = tl.max(largest_before, axis=0)
+    total = tl.zeros((BLOCK,), tl.float32)
+    total_before = tl.zeros((BLOCK,), tl.float32)
+    weighted = tl.zeros((BLOCK,), tl.float32)
+    for start in range(0, VOCAB, BLOCK):
+        _, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        _, y = _load_logits(conditional_before, unconditional_before, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        power = tl.exp(x - best)
+        total += power
+        total_before += tl.exp(y - best_before)
+        weighted += tl.where(power > 0, power * ((x - best) - (y - best_before)), 0.0)
+    z = tl.sum(total.to(tl.float64), axis=0)
+    z_before = tl.sum(total_before.to(tl.float64), axis=0)
+    moved = tl.sum(weighted.to(tl.float64), axis=0) / z + tl.log(z_before / z)
+    tl.store(out + row, tl.maximum(moved, 0.0))
+
+
 class FusedStatistics:
     """Reads statistics on a GPU straight from a head's logits, in whatever dtype they are."""
 
@@ -98,6 +144,7 @@ class FusedStatistics:
 
     def __init__(self, vocab_size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.bytes_per_entry = 2 * dtype.itemsize
+        self.bytes_per_pair = 4 * dtype.itemsize
         self._vocab_size, self._device = vocab_size, device
         self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
 
@@ -129,6 +176,26 @@ class FusedStatistics:
             **{"BLOCK": BLOCK, "num_warps": 8, "enable_fp_fusion": False},  # guidance is rounded as in `LogitRule`
         )
         return out
+
+    def divergence(
+        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], before: Sequence[Float[Tensor, "R V"]]
+    ) -> Float[Tensor, " R"]:
+        """KL divergence of every row's distribution from the one before it, nats.
+
+        Args:
+            rule: Applied to both.
+            sides: Conditional and, under guidance, unconditional logits.
+            before: As many.
+        """
+        out = torch.empty(len(sides[0]), dtype=torch.float64, device=sides[0].device)
+        with torch.cuda.device_of(out):
+            _row_divergence[(len(out),)](
+                *(logits.contiguous() for logits in (sides[0], sides[-1], before[0], before[-1])),
+                *(self._forbidden(rule.forbidden_ids), out, rule.cfg_scale + 1.0),
+                **{"VOCAB": self._vocab_size, "GUIDED": rule.guided, "BLOCK": BLOCK},
+                **{"num_warps": 8, "enable_fp_fusion": False},
+            )
+        return out.float()
 
     def _mask(self, forbidden_ids: tuple[int, ...]) -> UInt8[Tensor, " V"]:
         mask = torch.zeros(self._vocab_size, dtype=torch.uint8, device=self._device)

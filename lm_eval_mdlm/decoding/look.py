@@ -11,13 +11,14 @@ from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bias import Bias
 from .types import Logits
 
 
-Reader: TypeAlias = Callable[[Logits, Logits | None, Sequence[int]], Float64[Tensor, "C _"]]
-"""From logits (float32, guidance and forbidden tokens applied), those of the states beside them, and the numbers of
-the entries that the first rows belong to, to columns of numbers. Further rows are padding: reductions over a fixed
-number of rows keep a row's bits independent of its company."""
+Reader: TypeAlias = Callable[[Logits, Sequence[int]], Float64[Tensor, "C _"]]
+"""From logits (float32, guidance and forbidden tokens applied) and the numbers of the entries that the first rows
+belong to, to columns of numbers. Further rows are padding: reductions over a fixed number of rows keep a row's bits
+independent of its company."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +58,22 @@ class Look(abc.ABC):
         """Of the draw at every entry in this pass, in [0, 2**128)."""
 
     @abc.abstractmethod
-    def read(self, reader: Reader, beside: Sequence[States] | None = None) -> Float64[Tensor, "C E"]:
-        """Columns of all entries, on the CPU.
+    def statistics(self, biases: Sequence[Bias]) -> Float64[Tensor, "C E"]:
+        """Packed statistics of all entries with a bias for every row, on the CPU."""
+
+    @abc.abstractmethod
+    def divergence(self, before: Sequence[States]) -> NDArray[np.float32]:
+        """(E,) KL divergences of all entries from the distributions that other states of their positions have, nats.
+
+        Args:
+            before: For every row states of its eligible positions.
+        """
+
+    @abc.abstractmethod
+    def read(self, reader: Reader, bytes_per_entry: int) -> Float64[Tensor, "C E"]:
+        """Columns of all entries, on the CPU, for whatever the two above do not give.
 
         Args:
             reader: Called for a limited number of entries at a time.
-            beside: For every row states of the same positions, whose logits the reader gets too.
+            bytes_per_entry: Peak bytes per logit while it works, its argument included.
         """

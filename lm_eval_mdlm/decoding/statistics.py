@@ -64,3 +64,16 @@ def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Stat
         log_prob = (below.double().squeeze(-1) + best.double().log()).float()
     logit_gap = two.values[:, 0] - two.values[:, 1]
     return Statistics(entropy, best, best - second, logit_gap, argmax.squeeze(-1), log_prob)
+
+
+def divergence(logits: Logits, before: Logits) -> Float[Tensor, " R"]:
+    """KL divergence of every row's distribution from the one before it, nats: sum of p (log p - log p_before).
+
+    Args:
+        logits: As for `statistics`.
+        before: Of the same shape. Where only these are -inf the divergence is infinite.
+    """
+    own, other = (one.double().log_softmax(dim=-1) for one in (logits, before))
+    terms = own.exp() * (own - other)
+    total = terms.masked_fill_(own.isneginf(), 0.0).sum(dim=-1)  # what is impossible adds nothing, whatever it was
+    return total.clamp_(min=0.0).float()

@@ -27,11 +27,12 @@ class Filling(Kind):
             wishes.append(Wish(row, choice.seen, commit.nonzero()[0], choice.bias))
             stays = exited or row.next_is_last
             remasked.append(NOWHERE if stays else row.wanted[choice.remask])
-        tokens = propose(readout, wishes)
+        # What a policy drew itself is not drawn again.
+        proposed = iter(propose(readout, [wish for i, wish in enumerate(wishes) if choices[i].tokens is None]))
         return [
             Change(
                 positions=row.wanted[wish.picked],
-                tokens=tokens[i] if (own := choices[i].tokens) is None else own[wish.picked],
+                tokens=next(proposed) if (own := choices[i].tokens) is None else own[wish.picked],
                 remasked=remasked[i],
                 answer_entropy=row.entropy_of_answer(choices[i].seen.entropy),
                 exited=exits[i][0],

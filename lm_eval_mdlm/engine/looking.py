@@ -1,13 +1,16 @@
 """How a policy gets its second look: the head once more, over states that the pass has left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..decoding.bias import Bias
+from ..decoding.logits import LogitRule
 from ..decoding.look import Look, Reader, States
 from .query import Reading
 from .reader import grouped
@@ -42,25 +45,55 @@ class PassLook(Look):
         """See `Look`."""
         return [row.draw_seed(int(at)) for row in self._rows for at in row.wanted[row.wanted_eligible]]
 
-    def read(self, reader: Reader, beside: Sequence[States] | None = None) -> Float64[Tensor, "C E"]:
+    def statistics(self, biases: Sequence[Bias]) -> Float64[Tensor, "C E"]:
         """See `Look`."""
+        places = [row.wanted[row.wanted_eligible].tolist() for row in self._rows]
+
+        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
+            gains = [biases[i].at(position) for i in members for position in places[i]]
+            return self._readout.biased_statistics(rule, self._together(rule, self.states, members), gains)
+
+        return self._by_rule(read)
+
+    def divergence(self, before: Sequence[States]) -> NDArray[np.float32]:
+        """See `Look`."""
+
+        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "1 _"]:
+            both = (self._together(rule, sides, members) for sides in (self.states, before))
+            return self._readout.divergence(rule, *both).double()[None]
+
+        found: NDArray[np.float32] = self._by_rule(read)[0].float().numpy()
+        return found
+
+    def read(self, reader: Reader, bytes_per_entry: int) -> Float64[Tensor, "C E"]:
+        """See `Look`."""
+
+        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
+            states = self._together(rule, self.states, members)
+            return self._readout.look(rule, states, reader, self._entries(members), bytes_per_entry)
+
+        return self._by_rule(read)
+
+    def _entries(self, members: Sequence[int]) -> list[int]:
+        return [entry for i in members for entry in range(self._starts[i], self._starts[i + 1])]
+
+    def _by_rule(self, read: Callable[[LogitRule, Sequence[int]], Float64[Tensor, "C _"]]) -> Float64[Tensor, "C E"]:
+        """What is read of all rows, those of one logit rule at a time."""
         columns: Float64[Tensor, "C E"] | None = None
         for rule, members in grouped(range(len(self._rows)), lambda i: self._rows[i].plan.logit_rule).items():
-            entries = [entry for i in members for entry in range(self._starts[i], self._starts[i + 1])]
-            own = _side_by_side([self.states[i] for i in members], rule.guided)
-            others = None if beside is None else _side_by_side([beside[i] for i in members], rule.guided)
-            found = self._readout.look(rule, own, reader, entries, others)
+            found = read(rule, members)
+            if len(members) == len(self._rows):
+                return found
             if columns is None:
                 columns = torch.empty(len(found), self._starts[-1], dtype=torch.float64)
-            columns[:, entries] = found
+            columns[:, self._entries(members)] = found
         assert columns is not None
         return columns
 
-
-def _side_by_side(states: Sequence[States], guided: bool) -> Float[Tensor, "S D"]:
-    """States of several rows together; under guidance all unconditional ones follow the others."""
-    values = [one.values for one in states]
-    if guided:
-        halves = [both.chunk(2) for both in values]
-        values = [half for side in zip(*halves, strict=True) for half in side]
-    return torch.cat(values)
+    def _together(self, rule: LogitRule, states: Sequence[States], members: Sequence[int]) -> Float[Tensor, "S D"]:
+        """States of several rows; under guidance all unconditional ones follow the others."""
+        values = [states[i].values for i in members]
+        if rule.guided:
+            halves = [both.chunk(2) for both in values]
+            values = [half for side in zip(*halves, strict=True) for half in side]
+        return torch.cat(values) if len(values) > 1 else values[0]

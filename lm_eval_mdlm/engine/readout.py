@@ -20,10 +20,13 @@ from ..decoding.logits import LogitRule
 from ..decoding.look import Reader
 from ..decoding.proposal import gumbel_argmax
 from ..decoding.restriction import Draw, restricted
-from ..decoding.statistics import statistics
+from ..decoding.statistics import divergence, statistics
 
 
 logger = logging.getLogger("lm_eval.mdlm")
+AS_IT_IS = LogitRule(())
+BYTES_OF_BIAS = 16
+"""Peak bytes per logit that a bias takes beside a reader's own: two copies in float32, and one with gains."""
 
 
 @runtime_checkable
@@ -32,6 +35,8 @@ class StatisticsReader(Protocol):
 
     bytes_per_entry: int
     """Peak bytes per logit while one chunk of rows is read, the head's output included."""
+    bytes_per_pair: int
+    """The same per pair of logits that are compared."""
     most_rows: int
     """Rows from which reading more together is no faster."""
     fixed_rows: bool
@@ -47,6 +52,18 @@ class StatisticsReader(Protocol):
         """Packed statistics of every row; with `targets` their log-probabilities too."""
         ...
 
+    def divergence(
+        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], before: Sequence[Float[Tensor, "R V"]]
+    ) -> Float[Tensor, " R"]:
+        """KL divergence of every row's distribution from the one before it, nats.
+
+        Args:
+            rule: Applied to both.
+            sides: Conditional and, under guidance, unconditional logits.
+            before: As many.
+        """
+        ...
+
 
 class PlainStatistics:
     """The reader for any device, in torch's own operations.
@@ -57,6 +74,8 @@ class PlainStatistics:
     bytes_per_entry = 28
     """The head's output, its float32 copy, the copy with forbidden tokens, probabilities and their entropy terms in
     two widths; checked by `benchmarks/memory.py`."""
+    bytes_per_pair = 72
+    """The same of two distributions, whose log-probabilities, their difference and its terms are all in float64."""
     most_rows = 128
     fixed_rows = True
 
@@ -68,6 +87,12 @@ class PlainStatistics:
         targets: Int[Tensor, " R"] | None = None,
     ) -> Float64[Tensor, "C R"]:
         return statistics(rule.apply(conditional, unconditional), targets).packed()
+
+    def divergence(
+        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], before: Sequence[Float[Tensor, "R V"]]
+    ) -> Float[Tensor, " R"]:
+        """See `StatisticsReader`."""
+        return divergence(rule.apply(*sides), rule.apply(*before))
 
 
 def reader_for(backbone: Backbone) -> StatisticsReader:
@@ -112,11 +137,12 @@ class Readout:
         """Rows of logits that exist at a time."""
         return self._rows_at_once(self.reader)
 
-    def _rows_at_once(self, reader: StatisticsReader, rule: LogitRule | None = None) -> int:
+    def _rows_at_once(
+        self, reader: StatisticsReader, rule: LogitRule | None = None, bytes_per_entry: int | None = None
+    ) -> int:
         sides = 2 if rule is not None and rule.guided else 1
-        return min(
-            reader.most_rows, max(1, self.max_bytes // (sides * reader.bytes_per_entry * self.backbone.vocab_size))
-        )
+        per_row = sides * (bytes_per_entry or reader.bytes_per_entry) * self.backbone.vocab_size
+        return min(reader.most_rows, max(1, self.max_bytes // per_row))
 
     def statistics(
         self, rule: LogitRule, states: Float[Tensor, "S D"], targets: Int[Tensor, " R"] | None = None
@@ -135,7 +161,7 @@ class Readout:
         # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
         num_columns = 5 if targets is None else 6
         read = torch.empty(num_columns, num_chunks * size, dtype=torch.float64, device=states.device)
-        for i, chunks in enumerate(self._chunks(rule, states, self.reader)):
+        for i, chunks in enumerate(self._chunks(rule, states, size, self.reader)):
             own = None if targets is None else targets[i * size : i * size + len(chunks[0])]
             packed = self.reader(rule, chunks[0], chunks[1] if rule.guided else None, own)
             read[:, i * size : i * size + packed.shape[1]] = packed
@@ -159,7 +185,7 @@ class Readout:
         tokens: list[Int[Tensor, " _"]] = []
         reader = PlainStatistics()  # samples need the logits themselves, in float32
         size = self._rows_at_once(reader, rule)
-        for start, chunks in enumerate(self._chunks(rule, states, reader)):
+        for start, chunks in enumerate(self._chunks(rule, states, size, reader)):
             own = draws[start * size : (start + 1) * size]
             logits = rule.apply(*(chunk[: len(own)] for chunk in chunks))
             if gains is not None:
@@ -167,13 +193,39 @@ class Readout:
             tokens.append(gumbel_argmax(restricted(logits, own), [d.temperature for d in own], [d.seed for d in own]))
         return torch.cat(tokens).tolist()
 
+    def biased_statistics(
+        self, rule: LogitRule, states: Float[Tensor, "S D"], gains: Sequence[Mapping[int, float]]
+    ) -> Float64[Tensor, "C R"]:
+        """Packed statistics of R distributions with something added to their logits, on the CPU.
+
+        Args:
+            rule: Guidance and left out tokens, one for all rows.
+            states: R conditional states, followed under guidance by the R unconditional ones.
+            gains: For each row what is added to some tokens' logits.
+        """
+        size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_entry + BYTES_OF_BIAS)
+        found = []
+        for number, chunks in enumerate(self._chunks(rule, states, size, self.reader)):
+            own = gains[number * size : (number + 1) * size]
+            found.append(self.reader(AS_IT_IS, biased(rule.apply(*chunks), own))[:, : len(own)])
+        return torch.cat(found, dim=1).cpu()
+
+    def divergence(
+        self, rule: LogitRule, states: Float[Tensor, "S D"], before: Float[Tensor, "S D"]
+    ) -> Float[Tensor, " R"]:
+        """KL divergence of R distributions from those of as many other states, nats, on the CPU."""
+        size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_pair)
+        both = (self._chunks(rule, own, size, self.reader) for own in (states, before))
+        found = [self.reader.divergence(rule, *pair) for pair in zip(*both, strict=True)]
+        return torch.cat(found)[: len(states) // (2 if rule.guided else 1)].cpu()
+
     def look(
         self,
         rule: LogitRule,
         states: Float[Tensor, "S D"],
         reader: Reader,
         entries: Sequence[int],
-        beside: Float[Tensor, "S D"] | None = None,
+        bytes_per_entry: int,
     ) -> Float64[Tensor, "C R"]:
         """Columns of R distributions on the CPU, by a reader of the caller's.
 
@@ -182,22 +234,19 @@ class Readout:
             states: R conditional states, followed under guidance by the R unconditional ones.
             reader: Gets a fixed number of rows at a time; what it says of rows beyond `entries` is dropped.
             entries: A number of the caller's for every row.
-            beside: As many other states, whose logits the reader gets too.
+            bytes_per_entry: Peak bytes per logit while the reader works, its argument included.
         """
-        plain = PlainStatistics()
-        size, found = self._rows_at_once(plain, rule), []
-        others = None if beside is None else self._chunks(rule, beside, plain)
-        for number, chunks in enumerate(self._chunks(rule, states, plain)):
+        plain, found = PlainStatistics(), []
+        size = self._rows_at_once(plain, rule, bytes_per_entry)
+        for number, chunks in enumerate(self._chunks(rule, states, size, plain)):
             own = entries[number * size : (number + 1) * size]
-            logits = None if others is None else rule.apply(*next(others))
-            found.append(reader(rule.apply(*chunks), logits, own)[:, : len(own)])
+            found.append(reader(rule.apply(*chunks), own)[:, : len(own)])
         return torch.cat(found, dim=1).cpu()
 
     def _chunks(
-        self, rule: LogitRule, states: Float[Tensor, "S D"], reader: StatisticsReader
+        self, rule: LogitRule, states: Float[Tensor, "S D"], size: int, reader: StatisticsReader
     ) -> Iterator[list[Float[Tensor, "R V"]]]:
-        """Logits of up to `rows_per_chunk` rows, once or, under guidance, twice."""
-        size = self._rows_at_once(reader, rule)
+        """Logits of up to `size` rows, once or, under guidance, twice."""
         for chunks in zip(*(torch.split(side, size) for side in states.chunk(2 if rule.guided else 1)), strict=True):
             missing = size - len(chunks[0]) if reader.fixed_rows else 0
             yield [self.backbone.head(pad(chunk, (0, 0, 0, missing))) for chunk in chunks]

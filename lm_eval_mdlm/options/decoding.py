@@ -1,20 +1,19 @@
 """Decoding options as the user writes them, checked once at the border."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..canvas.template import Template
 from ..decoding.exits import ExitRule
 from ..decoding.policy import DecodingPolicy
-from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
+from .checks import CHECKS
 from .exits import EXIT_RULES
 from .foreign_names import instead_of
-from .samplers import SAMPLERS, SCORES, describe
+from .samplers import SAMPLERS, describe
 
 
 DEFAULT_GEN_LENGTH = 256
@@ -32,7 +31,8 @@ class DecodingConfig:
     score: str | None = None
     """`fixed_k`: what orders the positions, a name in `samplers.SCORES`; entropy if unset."""
     steps: int | None = None
-    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks."""
+    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks. `dream`: steps
+    over the whole region; as many as it has masks if unset."""
     entropy_threshold: float | None = None
     """`med`: lambda, nats, at least 0; 0.2 if unset."""
     k_max: int | None = None
@@ -40,9 +40,28 @@ class DecodingConfig:
     entropy_bound: float | None = None
     """`entropy_bound`: nats, at least 0; 0.1 if unset."""
     confidence_threshold: float | None = None
-    """`confidence_threshold`: from 0 to 1; 0.9 if unset."""
+    """`confidence_threshold`, `klass`, `credit`, `local_leap`: from 0 to 1; 0.9 if unset."""
+    kl_threshold: float | None = None
+    """`klass`: nats, at least 0; 0.01 if unset."""
+    history: int | None = None
+    """`klass`: passes in a row of which a position must have changed by less than `kl_threshold`, at least 1; 2 if
+    unset."""
+    credit_decay: float | None = None
+    """`credit`: share of a token's credit that is left at the next pass, from 0 to 1; 0.8 if unset."""
+    credit_exponent: float | None = None
+    """`credit`: of the probability that a likeliest token is credited with, at least 0; 0.2 if unset."""
+    credit_strength: float | None = None
+    """`credit`: nats that a logit gains per log(1 + credit), at least 0; 0.7 if unset."""
+    relaxed_threshold: float | None = None
+    """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
+    radius: int | None = None
+    """`local_leap`: positions to either side that count as near, at least 1; 4 if unset."""
     factor: float | None = None
     """`confidence_factor`: at least 0; 1.0 if unset."""
+    alg: str | None = None
+    """`dream`: what orders the positions, a name in `dream.ALGORITHMS`; entropy if unset."""
+    alg_temp: float | None = None
+    """`dream`: above 0, positions are drawn with softmax(confidence / alg_temp), at least 0; 0 if unset."""
     gen_length: int | None = None
     """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
     block_length: int | None = None
@@ -69,10 +88,12 @@ class DecodingConfig:
     temperature: float = 0.0
     """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
     top_k: int | None = None
-    """With a temperature above 0: draw from so many of the likeliest tokens; 0 or -1 for all, as if unset."""
+    """With a temperature above 0: draw from so many of the likeliest tokens; 0 or -1 for all, as if unset. `dream`
+    takes its confidence from them too, at any temperature."""
     top_p: float | None = None
     """With a temperature above 0, after `top_k`: draw from the fewest likeliest tokens that together have this
-    probability, above 0 and at most 1; 1 for all, as if unset."""
+    probability, above 0 and at most 1; 1 for all, as if unset. `dream` does so before `top_k` and at any temperature,
+    and takes its confidence from them."""
     min_p: float | None = None
     """With a temperature above 0, after `top_p`: draw from tokens at least this share as likely as the likeliest one,
     from 0 to 1; 0 for all, as if unset."""
@@ -101,12 +122,12 @@ class DecodingConfig:
             UsageError: For an unknown option, a value out of range, or an option of another sampler.
         """
         for name in options:
-            if name not in _CHECKS:
-                hint = instead_of(name) or values.closest(name, _CHECKS)
-                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(_CHECKS)}.")
+            if name not in CHECKS:
+                hint = instead_of(name) or values.closest(name, CHECKS)
+                raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
-        checked = {n: defaults[n] if v is None else _CHECKS[n](n, v) for n, v in options.items()}
+        checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
         config._refuse_options_of_other_samplers()
         config._check_together()
@@ -130,19 +151,27 @@ class DecodingConfig:
                 f"cache={self.cache} keeps what is outside of a block, and sampler={self.sampler} has no fixed blocks; "
                 f"leave cache out."
             )
+        for name in SAMPLERS[self.sampler].ignored(policy, self.temperature):
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(
+                    f"{name}={value} would be ignored by sampler={self.sampler} as it is set here; leave it out "
+                    f"({name}=None takes a task's away)."
+                )
         if self.max_nfe == 1 and self.cfg_scale > 0:
             raise UsageError("max_nfe must be at least 2 with cfg_scale above 0, whose steps cost 2 passes, got 1.")
 
     def _refuse_options_of_other_samplers(self) -> None:
+        homes: dict[str, list[str]] = {}
         for sampler, known in SAMPLERS.items():
             for name in known.options:
-                if sampler != self.sampler and name not in SAMPLERS[self.sampler].options:
-                    value = getattr(self, name)
-                    if value is not None:
-                        raise UsageError(
-                            f"{name}={value} belongs to sampler={sampler} and would be ignored by sampler="
-                            f"{self.sampler}; leave it out, or change the sampler."
-                        )
+                homes.setdefault(name, []).append(sampler)
+        for name, samplers in homes.items():
+            value = getattr(self, name)
+            if value is not None and self.sampler not in samplers:
+                raise UsageError(
+                    f"{name}={value} belongs to sampler={' or '.join(samplers)} and would be ignored by sampler="
+                    f"{self.sampler}; leave it out, or change the sampler."
+                )
 
     def exit(self) -> ExitRule | None:
         """When a row ends because its answer is clear; None for never.
@@ -162,7 +191,7 @@ class DecodingConfig:
     def policy(self) -> DecodingPolicy:
         """The rule that chooses positions."""
         sampler = SAMPLERS[self.sampler]
-        given = {name: getattr(self, name) for name in sampler.options}
+        given = {name: getattr(self, name) for name in (*sampler.options, *sampler.shared)}
         return sampler.make(**{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -220,70 +249,3 @@ class DecodingConfig:
             plain["exit_rule"] = self.exit_rule or "entropy"
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
         return {"sampler": self.sampler, **describe(self.policy()), **plain}
-
-
-def _template(name: str, value: Any) -> Template | None:
-    if value in ("null", "none", "None"):  # how a command line takes a task's template away
-        return None
-    return value if isinstance(value, Template) else Template.parse(value)
-
-
-def _at_least(minimum: int) -> Callable[[str, Any], int]:
-    return lambda name, value: values.integer(name, value, minimum)
-
-
-def _finite(name: str, value: Any) -> float:
-    number = values.number(name, value)
-    if number == math.inf:
-        raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
-    return number
-
-
-def _probability(name: str, value: Any) -> float:
-    return values.number(name, value, maximum=1.0)
-
-
-def _top_p(name: str, value: Any) -> float | None:
-    share = _probability(name, value)
-    if not share:
-        raise UsageError(f"{name} must be above 0, got {value!r}; 1 draws from all tokens.")
-    return share if share < 1 else None
-
-
-def _think_end(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise UsageError(f"{name} must be a text or a token id, got {value!r}; correct it or leave it out.")
-    return str(value)
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
-    "k": _at_least(1),
-    "score": lambda name, value: values.choice(name, value, SCORES),
-    "steps": _at_least(1),
-    "entropy_threshold": values.number,
-    "k_max": _at_least(1),
-    "entropy_bound": values.number,
-    "confidence_threshold": _probability,
-    "factor": values.number,
-    "gen_length": _at_least(1),
-    "block_length": _at_least(1),
-    "template": _template,
-    "exit_rule": lambda name, value: values.choice(name, value, EXIT_RULES),
-    "exit_threshold": values.number,
-    "max_nfe": _at_least(1),
-    "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
-    "gold_score": values.flag,
-    "stop_when_settled": values.flag,
-    "temperature": _finite,
-    "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,
-    "top_p": _top_p,
-    "min_p": lambda name, value: _probability(name, value) or None,
-    "seed": _at_least(-(2**63)),
-    "cfg_scale": _finite,
-    "suppress_tokens": values.tokens,
-    "until": values.texts,
-    "think_end_token": _think_end,
-    "add_bos_token": values.flag,
-    "max_length": _at_least(1),
-}

@@ -90,7 +90,7 @@ class LikelihoodConfig:
         if estimator is not None:
             return BySampling(estimator, self.mc_se)
         if not decoding.policy().depends_on_distributions_alone:
-            named = "score=random" if decoding.policy().needs_noise else f"sampler={decoding.sampler}"
+            named = "score=random" if decoding.score == "random" else f"sampler={decoding.sampler} as it is set here"
             raise UsageError(
                 f"likelihood=path needs a sampler whose choice depends on the distributions of one pass alone, and "
                 f"{named} looks at more; choose another, or likelihood=elbo."

@@ -14,7 +14,7 @@ from lm_eval_mdlm.options.likelihood import LikelihoodConfig
 from lm_eval_mdlm.running.planning import plan_row
 from lm_eval_mdlm.running.scoring import ScoreRequest, Text
 from tests.engine.test_memory_limits import Limited
-from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone
+from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone, laid_out
 
 
 WAYS = [
@@ -27,6 +27,7 @@ WAYS = [
     ({"likelihood": "dream", "mc_num": 32}, {"sampler": "entropy_bound", "cfg_scale": 0.7}),
     ({"likelihood": "path"}, {"sampler": "med", "cfg_scale": 0.3}),
     ({"likelihood": "path"}, {"steps": 6, "suppress_tokens": [5]}),
+    ({"likelihood": "path"}, {"sampler": "klass", "confidence_threshold": 0.4, "kl_threshold": 30.0, "history": 1}),
 ]
 LARGEST_JOB = 2 * (max(map(len, PROMPTS)) + 24)  # with guidance
 
@@ -51,7 +52,7 @@ SCORED = range(2 * len(WAYS))
 
 
 def decoded(backbone, i: int):
-    options = {**OPTIONS[i % len(OPTIONS)], "gen_length": 24, "block_length": 8}
+    options = laid_out(OPTIONS[i % len(OPTIONS)], 8)
     row = yield from decoding(plan_row(backbone, PROMPTS[i], DecodingConfig.from_options(options)))
     return row.generation(True)
 

@@ -13,7 +13,7 @@ from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.budget import MOST_TOKENS, SHARE_OF_FREE_MEMORY, budget_of
 from lm_eval_mdlm.running.planning import plan_row
-from tests.engine.test_scheduling import MASK, OPTIONS, PROMPTS, VOCAB, HashBackbone, scripted
+from tests.engine.test_scheduling import MASK, OPTIONS, PROMPTS, VOCAB, HashBackbone, laid_out, scripted
 from tests.toy import ScriptedBackbone
 
 
@@ -39,7 +39,7 @@ class Limited(HashBackbone):
 
 def outcome(backbone, budget=Budget()):  # noqa: B008  immutable
     """Every row of a mixed batch of all kinds of options, and the order in which the rows were finished."""
-    configs = [DecodingConfig.from_options({**options, "gen_length": 24, "block_length": 8}) for options in OPTIONS]
+    configs = [DecodingConfig.from_options(laid_out(options, 8)) for options in OPTIONS]
     plans = [plan_row(backbone, prompt, configs[i % len(configs)]) for i, prompt in enumerate(PROMPTS)]
     finished = [(i, row.generation(True)) for i, row in decode(Readout(backbone), enumerate(plans), budget)]
     return dict(finished), [i for i, _ in finished]

@@ -13,6 +13,7 @@ from lm_eval_mdlm.running.generation import generate
 from lm_eval_mdlm.running.likelihood import loglikelihood
 from tests.engine.test_caches import DenseReference
 from tests.slow import Slow
+from tests.slow_samplers import SlowWithMemory
 from tests.toy import RandomBackbone
 
 
@@ -31,7 +32,17 @@ WAYS = [
     {"sampler": "confidence_threshold", "confidence_threshold": 0.6},
     {"sampler": "confidence_factor", "factor": 0.9},
     {"sampler": "confidence_factor"},
+    {"sampler": "klass", "confidence_threshold": 0.3, "kl_threshold": 2.0, "history": 1},
+    {"sampler": "local_leap", "confidence_threshold": 0.6, "relaxed_threshold": 0.4, "radius": 1},
+    {"sampler": "dream", "alg": "maskgit_plus", "steps": 2},
+    {"sampler": "dream", "alg": "topk_margin"},
 ]
+REFUSED = [
+    {"sampler": "credit", "credit_decay": 0.5, "credit_exponent": 1.0, "credit_strength": 1.0},
+    {"sampler": "dream", "alg": "origin"},
+    {"sampler": "dream", "alg_temp": 0.3},
+]
+"""Their tokens come from other distributions, or their order is drawn."""
 CONTEXT = [1, 0, 2]
 
 
@@ -43,7 +54,11 @@ def small() -> RandomBackbone:
 def slow(backbone: RandomBackbone, **options) -> Slow:
     forbidden = [backbone.mask_token_id, *options.get("suppress_tokens", ())]
     scale = options.get("cfg_scale", 0.0)
-    return Slow(backbone.logits_of, backbone.mask_token_id, cfg_scale=scale, forbidden=forbidden)
+    return SlowWithMemory(backbone.logits_of, backbone.mask_token_id, cfg_scale=scale, forbidden=forbidden)
+
+
+def blocks_of(way, block_length: int) -> dict[str, int]:
+    return {} if way["sampler"] == "dream" else {"block_length": block_length}
 
 
 def on_path(backbone, texts, context=CONTEXT, **options):
@@ -51,8 +66,8 @@ def on_path(backbone, texts, context=CONTEXT, **options):
 
 
 def test_every_sampler_and_score_has_a_way():
-    assert {way["sampler"] for way in WAYS} == set(SAMPLERS)
-    named = {option for way in WAYS for option in way} - {"sampler"}
+    assert {way["sampler"] for way in WAYS + REFUSED} == set(SAMPLERS)
+    named = {option for way in WAYS + REFUSED for option in way} - {"sampler"}
     assert named == {option for sampler in SAMPLERS.values() for option in sampler.options}
     assert {way["score"] for way in WAYS if "score" in way} | {"entropy", "random"} == set(SCORES)
 
@@ -63,7 +78,7 @@ def test_all_texts_of_a_length_are_scored_as_by_hand_and_add_up_to_one(way, bloc
     backbone = small()
     texts = list(itertools.product(range(3), repeat=3))
     for extra in ({}, {"cfg_scale": 0.7}):
-        options = {**way, **extra, "block_length": block_length}
+        options = {**way, **extra, **blocks_of(way, block_length)}
         oracle = slow(backbone, **extra)
         scores = on_path(backbone, texts, **options)
         for text, score in zip(texts, scores, strict=True):
@@ -80,7 +95,7 @@ def test_longer_texts_over_a_larger_vocabulary_are_scored_as_by_hand(way):
     backbone = RandomBackbone(vocab_size=30, scale=4.0)
     oracle = slow(backbone)
     for context, length, block_length in ([7] * 5, 8, 4), ([3, 9], 9, 5), ([8], 9, 32):
-        options = {**way, "block_length": block_length}
+        options = {**way, **blocks_of(way, block_length)}
         greedy = oracle.decode(context, length, options)
         texts = [greedy.tokens, [*greedy.tokens[:-1], (greedy.tokens[-1] + 1) % 29], list(range(length))]
         for text, score in zip(texts, on_path(backbone, texts, context, **options), strict=True):
@@ -111,6 +126,12 @@ def test_an_order_that_is_drawn_is_refused(way):
     with pytest.raises(UsageError, match="score=random looks at more; choose another, or likelihood=elbo"):
         on_path(backbone, [[1, 2, 0]], score="random", block_length=1, **way)
     assert not backbone.passes
+
+
+@pytest.mark.parametrize("way", REFUSED, ids=str)
+def test_samplers_whose_texts_have_no_probability_of_their_own_are_refused(way):
+    with pytest.raises(UsageError, match=f"sampler={way['sampler']}.* looks at more; choose another"):
+        on_path(small(), [[1, 2, 0]], **way)
 
 
 def test_whether_it_is_greedy_is_told_only_if_asked():

@@ -1,6 +1,7 @@
 """A row's result does not depend on its company, and every pass is billed to the rows that were live."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -36,24 +37,35 @@ OPTIONS = [
     {"sampler": "confidence_factor", "temperature": 0.7},
     {"sampler": "entropy_bound", "entropy_bound": 0.5, "cfg_scale": 1.0},
     {"sampler": "fixed_k", "steps": 12, "stop_when_settled": True},
+    {"sampler": "klass", "confidence_threshold": 0.4, "kl_threshold": 30.0, "history": 1, "cfg_scale": 0.5},
+    {"sampler": "credit", "confidence_threshold": 0.6, "temperature": 0.8},
+    {"sampler": "local_leap", "confidence_threshold": 0.8, "relaxed_threshold": 0.5},
+    {"sampler": "dream", "temperature": 0.4, "top_p": 0.9, "top_k": 12, "alg_temp": 0.2},
+    {"sampler": "dream", "alg": "maskgit_plus", "steps": 9, "cfg_scale": 0.3},
 ]
+
+
+def laid_out(options: dict[str, Any], block_length: int) -> dict[str, Any]:
+    """With blocks of this length, unless the sampler has none."""
+    blocks = {} if options["sampler"] == "dream" else {"block_length": block_length}
+    return {**options, **blocks, "gen_length": 24}
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_results_do_not_depend_on_batch_size_or_order(options):
-    options = {**options, "gen_length": 24, "block_length": 10 if "steps" not in options else 8, "record_steps": True}
+    options = {**laid_out(options, 10 if "steps" not in options else 8), "record_steps": True}
     alone = generate(HashBackbone(), PROMPTS, batch_size=1, **options)
     for batch_size in (5, 32, "auto"):
         assert generate(HashBackbone(), PROMPTS, batch_size=batch_size, **options) == alone
     order = random.Random(1).sample(range(len(PROMPTS)), len(PROMPTS))
     shuffled = generate(HashBackbone(), [PROMPTS[i] for i in order], batch_size=7, **options)
     assert [shuffled[order.index(i)] for i in range(len(PROMPTS))] == alone
-    assert len({g.nfe for g in alone}) > 1 or "k" in options or "steps" in options
+    assert len({g.nfe for g in alone}) > 1 or "k" in options or "steps" in options or options["sampler"] == "dream"
 
 
 def test_rows_with_different_options_share_a_pass_unchanged():
     backbone = HashBackbone()
-    configs = [DecodingConfig.from_options({**o, "gen_length": 24, "block_length": 8}) for o in OPTIONS]
+    configs = [DecodingConfig.from_options(laid_out(options, 8)) for options in OPTIONS]
     plans = [plan_row(backbone, PROMPTS[i], config) for i, config in enumerate(configs)]
     together = dict(decode(Readout(backbone), enumerate(plans), Budget()))
     for i, plan in enumerate(plans):
@@ -104,7 +116,7 @@ def test_finished_rows_leave_and_waiting_ones_take_their_place_at_once():
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_results_do_not_depend_on_refill(options):
     backbone = HashBackbone()
-    config = DecodingConfig.from_options({**options, "gen_length": 24, "block_length": 8})
+    config = DecodingConfig.from_options(laid_out(options, 8))
     plans = [plan_row(backbone, prompt, config) for prompt in PROMPTS]
 
     def rows(budget):

@@ -54,6 +54,26 @@ def test_tokens_and_nfe_do_not_depend_on_batch_size_or_order(checkpoint, dtype):
     assert generate(backbone, PROMPTS[::-1], batch_size=9, **options)[::-1] == alone
 
 
+LOOKING = [
+    {"sampler": "klass", "confidence_threshold": 0.02, "kl_threshold": 2.0, "history": 1},
+    {"sampler": "credit", "confidence_threshold": 0.97, "credit_strength": 0.3},
+]
+
+
+@pytest.mark.parametrize("more", [{}, {"cfg_scale": 0.5}], ids=str)
+@pytest.mark.parametrize("options", LOOKING, ids=str)
+def test_samplers_that_look_twice_do_on_the_gpu_what_they_do_on_the_cpu(checkpoint, options, more):
+    options = {**options, **more, "gen_length": 32, "block_length": 16, "record_steps": True}
+    gpu, cpu = (load_backbone(checkpoint, dtype="float32", device=device) for device in ("cuda", "cpu"))
+    found, expected = (generate(one, PROMPTS[:12], batch_size=6, **options) for one in (gpu, cpu))
+    # Logits differ by up to 2e-4, so that a position close to a threshold may fall on its other side.
+    pairs = zip(found, expected, strict=True)
+    same = sum((a.commit_steps, a.token_ids) == (b.commit_steps, b.token_ids) for a, b in pairs)
+    assert same >= 10 and len({row.nfe for row in found}) > 1
+    alone = generate(gpu, PROMPTS[:12], batch_size=1, **options)
+    assert alone == found
+
+
 def test_sampling_is_repeatable_and_independent_of_the_batch(checkpoint):
     backbone = load_backbone(checkpoint, dtype="bfloat16", device="cuda")
     options = {"temperature": 1.0, "gen_length": 32, "k": 2}

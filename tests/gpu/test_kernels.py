@@ -96,7 +96,7 @@ def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
     targets = torch.tensor([3, 7, 5, vocab_size - 2, 1, vocab_size - 1], device=DEVICE)  # the last one is forbidden
     without = read(rule, conditional, unconditional)
     packed = read(rule, conditional, unconditional, targets)
-    assert torch.equal(packed[:4], without)  # asking for more changes no bit
+    assert torch.equal(packed[:5], without)  # asking for more changes no bit
     ours = Statistics.unpacked(packed)
     theirs = statistics(rule.apply(conditional, unconditional), targets)
     assert ours.log_prob[5] == theirs.log_prob[5] == -torch.inf
@@ -108,6 +108,30 @@ def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
             getattr(ours, name), getattr(theirs, name), atol=1e-5 if cfg_scale else 1e-6, rtol=1e-5
         )
     assert ours.argmax.tolist() == theirs.argmax.tolist()
+
+
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
+@pytest.mark.parametrize("vocab_size", [500, 4096, 9001])
+def test_fused_divergence_is_that_of_torch_and_has_the_same_bits_in_any_company(vocab_size, cfg_scale):
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+    from lm_eval_mdlm.decoding.statistics import divergence
+
+    sides = [draw(6, vocab_size, seed=seed) * 3 for seed in range(2 if cfg_scale else 1)]
+    before = [side + 0.05 * draw(6, vocab_size, seed=9) for side in sides]
+    before[0][1] = draw(vocab_size, seed=7) * 4  # far away
+    for own, other in zip(sides, before, strict=True):
+        other[2] = own[2]  # the same
+        own[3, 5] = 60.0  # certain
+        own[4, vocab_size - 1] = 99.0  # forbidden below
+    rule = LogitRule((2, vocab_size - 1), cfg_scale)
+    read = FusedStatistics(vocab_size, torch.float32, sides[0].device)
+    ours, theirs = read.divergence(rule, sides, before), divergence(rule.apply(*sides), rule.apply(*before))
+    torch.testing.assert_close(ours, theirs, atol=5e-5 if cfg_scale else 5e-6, rtol=1e-5)
+    assert ours[2] == 0 and ours[1] > 1
+    for row in range(6):
+        alone = [[side[row : row + 1] for side in both] for both in (sides, before)]
+        assert torch.equal(read.divergence(rule, *alone)[0], ours[row])
 
 
 def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():

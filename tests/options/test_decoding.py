@@ -11,6 +11,10 @@ from lm_eval_mdlm.decoding.policies import (
     FixedK,
     MultiTokenEntropy,
 )
+from lm_eval_mdlm.decoding.samplers.credit import Credit
+from lm_eval_mdlm.decoding.samplers.dream import Dream
+from lm_eval_mdlm.decoding.samplers.klass import Klass
+from lm_eval_mdlm.decoding.samplers.local_leap import LocalLeap
 from lm_eval_mdlm.decoding.scores import by_confidence, by_entropy
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.options.decoding import DecodingConfig
@@ -31,6 +35,11 @@ def config(**options) -> DecodingConfig:
         ({"sampler": "entropy_bound"}, EntropyBound(0.1)),
         ({"sampler": "confidence_threshold"}, ConfidenceThreshold(0.9)),
         ({"sampler": "confidence_factor"}, ConfidenceFactor(1.0)),
+        ({"sampler": "klass"}, Klass(0.9, 0.01, 2)),
+        ({"sampler": "credit"}, Credit(0.9, 0.8, 0.2, 0.7)),
+        ({"sampler": "local_leap"}, LocalLeap(0.9, 0.75, 4)),
+        ({"sampler": "dream"}, Dream("entropy", None, 0.0, None, None)),
+        ({"sampler": "dream", "alg": "origin", "temperature": 0.2, "top_p": 0.95}, Dream("origin", top_p=0.95)),
     ],
 )
 def test_options_make_the_policy_with_the_defaults_of_the_spec(options, policy):
@@ -60,6 +69,8 @@ def test_effective_options_name_every_default_that_acts():
     assert (effective["entropy_threshold"], effective["k_max"], effective["gen_length"]) == (0.2, None, 256)
     assert "k" not in effective and "factor" not in effective
     assert config().effective()["score"] == "entropy"
+    shaped = config(sampler="dream", top_p=0.9).effective()
+    assert (shaped["alg"], shaped["steps"], shaped["top_p"], shaped["block_length"]) == ("entropy", None, 0.9, None)
     named = config(template=[{"reasoning": 6}, {"text": "x"}, {"answer": 2}]).effective()
     assert (named["gen_length"], named["template"]) == (8, [{"reasoning": 6}, {"text": "x"}, {"answer": 2}])
 
@@ -94,6 +105,25 @@ def test_effective_options_name_every_default_that_acts():
         ({"k": 2, "sampler": "med"}, "k=2 belongs to sampler=fixed_k and would be ignored by sampler=med"),
         ({"entropy_threshold": 0.2}, "entropy_threshold=0.2 belongs to sampler=med"),
         ({"template": "nonsense"}, "template must be JSON"),
+        ({"sampler": "klass", "kl_threshold": -0.1}, "kl_threshold must be a number at least 0, got -0.1"),
+        ({"sampler": "klass", "history": 0}, "history must be a whole number, at least 1, got 0"),
+        ({"sampler": "klass", "radius": 2}, "radius=2 belongs to sampler=local_leap and would be ignored by"),
+        ({"sampler": "credit", "credit_decay": 1.5}, "credit_decay must be a number from 0 to 1, got 1.5"),
+        ({"sampler": "credit", "credit_exponent": -1}, "credit_exponent must be a number at least 0, got -1"),
+        ({"sampler": "credit", "credit_strength": "inf"}, "credit_strength must be a finite number"),
+        ({"sampler": "local_leap", "relaxed_threshold": 0.95}, r"at most confidence_threshold \(0.9\), got 0.95"),
+        ({"sampler": "local_leap", "radius": 0}, "radius must be a whole number, at least 1"),
+        ({"sampler": "med", "steps": 4}, "steps=4 belongs to sampler=fixed_k or dream and would be ignored"),
+        ({"kl_threshold": 0.1}, "kl_threshold=0.1 belongs to sampler=klass and would be ignored by sampler=fixed_k"),
+        ({"alg": "entropy"}, "alg=entropy belongs to sampler=dream and would be ignored by sampler=fixed_k"),
+        ({"sampler": "dream", "alg": "margin"}, "alg must be one of .* What others call so is topk_margin here"),
+        ({"sampler": "dream", "alg_temp": -1}, "alg_temp must be a number at least 0, got -1"),
+        ({"sampler": "dream", "alg": "origin", "alg_temp": 0.1}, "alg_temp=0.1 would be ignored by alg=origin"),
+        ({"sampler": "dream", "block_length": 8}, "block_length=8 would be ignored by sampler=dream"),
+        ({"sampler": "dream", "cache": "dual"}, "cache=dual keeps what is outside of a block, and sampler=dream"),
+        ({"sampler": "dream", "min_p": 0.1}, "min_p=0.1 would be ignored by sampler=dream as it is set here"),
+        ({"sampler": "dream", "alg": "origin", "top_p": 0.9}, "top_p=0.9 would be ignored by sampler=dream"),
+        ({"sampler": "dream", "alg": "origin", "top_k": 9}, "top_k=9 would be ignored by sampler=dream"),
     ],
 )
 def test_bad_option_is_refused_in_one_line(options, message):

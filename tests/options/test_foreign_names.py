@@ -51,7 +51,8 @@ def test_every_advice_names_only_options_that_exist():
         ("diffusion_steps", "steps="),
         ("num_inference_steps", "steps="),
         ("remasking", "score=confidence"),
-        ("alg", "score=entropy"),
+        ("algorithm", "sampler=dream"),
+        ("credit_alpha", "sampler=credit,credit_strength"),
         ("cfg", "cfg_scale"),
         ("model_path", "pretrained"),
         ("logits_eos_inf", "suppress_tokens"),
@@ -64,7 +65,7 @@ def test_names_of_the_peers_that_users_asked_about(name, advice):
         assert advice in message_of(name, border)
 
 
-@pytest.mark.parametrize("name", ["kl_threshold", "answer_threshold", "min_threshold", "early_threshold", "exit_step"])
+@pytest.mark.parametrize("name", ["kl_limit", "answer_threshold", "min_threshold", "early_threshold", "exit_step"])
 def test_word_that_only_shares_a_part_is_not_taken_for_a_misspelling(name):
     assert "Did you mean" not in message_of(name, DecodingConfig.from_options)
 
