@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Draw
-from ..decoding.types import Logits
 from .job import Job, Kind, Work
 from .query import Query, Reading
 from .reader import grouped
@@ -176,8 +175,7 @@ class _Stepping(Kind):
             firsts = [state if job.first is None else job.first.states for job, state in zip(own, states, strict=True)]
             before = states_at(rule, firsts, [np.full(n, job.in_first) for job, n in zip(own, counts, strict=True)])
             apart = _log_probs(readout, rule, before, targets, counts)
-            starts = [0, *accumulate(counts)][:-1]
-            divergences = _divergences(readout, rule, here, before)[starts].tolist()
+            divergences = readout.divergence(rule, *_one_each(rule, (here, before), counts)).tolist()
             for number, i in enumerate(members):
                 entropies = reading.entropy[reading.at(i)]
                 found[i] = _Found(
@@ -203,20 +201,13 @@ def _log_probs(
     return np.split(read, np.cumsum(counts)[:-1])
 
 
-def _divergences(
-    readout: Readout, rule: LogitRule, states: Float[Tensor, "S D"], before: Float[Tensor, "S D"]
-) -> NDArray[np.float64]:
-    """KL(distribution || that of the state beside it), nats."""
-    num_rows = len(states) // (2 if rule.guided else 1)
-    read: NDArray[np.float64] = readout.look(rule, states, _divergence, range(num_rows), before)[0].numpy()
-    return read
-
-
-def _divergence(logits: Logits, before: Logits | None, entries: Sequence[int]) -> Float64[Tensor, "C _"]:
-    assert before is not None
-    ours, theirs = logits.log_softmax(dim=-1), before.log_softmax(dim=-1)
-    # Tokens that neither may propose give 0 times NaN.
-    return (ours.exp() * (ours - theirs)).nan_to_num_(0.0).sum(dim=-1, dtype=torch.float64)[None]
+def _one_each(
+    rule: LogitRule, several: Sequence[Float[Tensor, "S D"]], counts: Sequence[int]
+) -> list[Float[Tensor, "_ D"]]:
+    """Of states that stand there once for every chain of a job, those of its first chain."""
+    places = torch.tensor([0, *accumulate(counts)][:-1])
+    sides = 2 if rule.guided else 1
+    return [torch.cat([side[places.to(side.device)] for side in states.chunk(sides)]) for states in several]
 
 
 def chaining(plan: ChainsPlan) -> Work[Chains]:
