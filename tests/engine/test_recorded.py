@@ -15,6 +15,7 @@ from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.recorded import decoding_on_record
 from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
+from lm_eval_mdlm.options.samplers import SAMPLERS
 from lm_eval_mdlm.recordings.reading import read_steps
 from lm_eval_mdlm.running.generation import RowRequest, generate
 from lm_eval_mdlm.running.planning import plan_row
@@ -139,6 +140,31 @@ def test_a_sampled_token_has_its_log_probability_before_temperature_and_restrict
             assert row.log_prob[own] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
             unlikely += sum(row.log_prob[own] < np.log(row.confidence[own]) - 1e-3)
     assert unlikely > 5  # not all of them were the most likely ones
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_every_sampler_decodes_the_same_on_record_and_its_commits_have_the_network_s_own_numbers(
+    tmp_path, sampler, temperature
+):
+    backbone = network()
+    options = {"sampler": sampler, "temperature": temperature, "gen_length": 8, "batch_size": 4}
+    if DecodingConfig.from_options({"sampler": sampler}).policy().has_fixed_blocks:
+        options["block_length"] = 4
+    plain = generate(backbone, PROMPTS, **options)
+    assert generate(backbone, PROMPTS, record_steps=str(tmp_path), **options) == plain
+    rows = {tuple(row.prompt_ids): row for row in read_steps(tmp_path)}
+    for prompt, generation in zip(PROMPTS, plain, strict=True):
+        row = rows[tuple(prompt)]
+        *regions, last = [region.tolist() for region in row.regions()]
+        assert last == generation.token_ids and (row.nfe, row.stop) == (generation.nfe, generation.stop)
+        for step, region in enumerate(regions):
+            said, own = log_probs(backbone, [*prompt, *region])[len(prompt) :], row.of_step(step)
+            for name, wanted in {
+                "log_prob": [float(said[i, t]) for i, t in zip(row.positions[own], row.tokens[own], strict=True)],
+                "confidence": [float(said[i].max().exp()) for i in row.positions[own]],
+            }.items():
+                assert getattr(row, name)[own] == pytest.approx(wanted, rel=1e-4, abs=1e-5), name
 
 
 @pytest.mark.parametrize("cap", [1, 2])
