@@ -134,7 +134,7 @@ def test_remdm_takes_back_the_leftmost_of_equals():
         (MultiTokenEntropy(9.0), {"entropy": [[2.0, 2.0, 1.0, 2.0, 2.0]]}, [0, 2, 4]),
         (MultiTokenEntropy(9.0), {"entropy": [[2.0, 1.0, 2.0, 2.0, 2.0]]}, [1, 3]),
     ],
-    ids=str,
+    ids=["confidence", "equal", "entropy", "entropies"],
 )
 def test_distances_are_kept_best_first_in_the_rule_s_own_order(policy, columns, expected):
     given = {name: torch.tensor(values) for name, values in columns.items()}
