@@ -83,7 +83,7 @@ class DecodingConfig:
     credit_exponent: float | None = None
     """`credit`: of the probability that a likeliest token is credited with, at least 0; 0.2 if unset."""
     credit_strength: float | None = None
-    """`credit`: nats that a logit gains per log(1 + credit), at least 0; 0.7 if unset."""
+    """`credit`: nats that a logit gains per log(1 + credit), from 0 to 1e6; 0.7 if unset."""
     relaxed_threshold: float | None = None
     """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
     radius: int | None = None
