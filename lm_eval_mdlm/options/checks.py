@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..canvas.template import Template
+from ..decoding.frequencies import TokenFrequencies
 from ..decoding.samplers.dream import ALGORITHMS
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
 from .exits import EXIT_RULES
+from .frequencies import read_frequencies
 from .samplers import PC, SAMPLERS, SCORES
 
 
@@ -79,10 +81,13 @@ def _delimiters(name: str, value: Any) -> tuple[int | str, ...]:
     return tuple(int(one) if str(one).isdecimal() else one for one in several)
 
 
-def _path(name: str, value: Any) -> str:
+def _frequencies(name: str, value: Any) -> TokenFrequencies:
+    # Read once, so that a file that changes or goes while a run is under way changes nothing.
+    if isinstance(value, TokenFrequencies):
+        return value
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise UsageError(f"{name} must name a file, got {value!r}; correct it or leave it out.")
-    return str(os.fspath(value))
+    return read_frequencies(str(os.fspath(value)))
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
@@ -106,7 +111,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "remask_below": _probability,
     "pc_lambda": _finite,
     "pc_alpha": _above_zero,
-    "token_frequencies": _path,
+    "token_frequencies": _frequencies,
     "remdm_share": _probability,
     "remdm_loops": _at_least(0, MOST_PASSES),
     "min_distance": _finite,
