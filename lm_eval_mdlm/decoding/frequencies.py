@@ -16,13 +16,18 @@ class TokenFrequencies:
     """Counts of tokens; two with the same digest are the same."""
 
     digest: str
-    """Of all that follows."""
+    """Of the next three."""
     vocabulary: str
     """Digest of the tokens and ids that were counted."""
     total: int
     """Tokens counted, at least 1."""
     counts: Mapping[int, int]
     """By id, of tokens that were seen."""
+    path: str = ""
+    """Of the file that they came from, to name it by."""
+
+    def __str__(self) -> str:
+        return self.path
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenFrequencies) and other.digest == self.digest

@@ -218,16 +218,18 @@ class Row(Job):
         self.block_step += 1
         if change.exited:
             self.exit_step = self.steps
-        num_masked = int(self._masked[self._blocks[self._block]].sum())
-        opens = self.plan.policy.completes(num_masked, self.memory)
-        if opens:
-            self._block, self.block_step = self._block + 1, 0
+        opens = False
+        while not self.complete and self._is_block_finished():  # the cap may fill answers in blocks far behind
+            self._block, self.block_step, opens = self._block + 1, 0, True
         # Tokens that may still change settle nothing.
         if opens or self.plan.policy.is_final(self.memory):
             self._settle()
         if self.done:
             self.slots = []  # for other rows, also while this one is still held
         self._look()
+
+    def _is_block_finished(self) -> bool:
+        return self.plan.policy.completes(int(self._masked[self._blocks[self._block]].sum()), self.memory)
 
     def _write(self, change: Change) -> None:
         self.canvas[self._offset + change.positions] = change.tokens

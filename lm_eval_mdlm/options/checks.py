@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..canvas.template import Template
+from ..decoding.frequencies import TokenFrequencies
 from ..decoding.samplers.dream import ALGORITHMS
 from ..engine.cache import CACHES
 from ..errors import UsageError
 from . import values
 from .exits import EXIT_RULES
+from .frequencies import read_frequencies
 from .samplers import PC, SAMPLERS, SCORES
 
 
@@ -20,14 +22,31 @@ def _template(name: str, value: Any) -> Template | None:
     return value if isinstance(value, Template) else Template.parse(value)
 
 
-def _at_least(minimum: int) -> Callable[[str, Any], int]:
-    return lambda name, value: values.integer(name, value, minimum)
+MOST = 2**31 - 1
+"""Of what is counted or compared in tensors: far more than any row has positions."""
+MOST_PASSES = 10**6
+"""That a row may be asked to take, whatever the network says."""
+LEAST_TEMPERATURE = 1e-100
+"""Above 0: logits that are divided by less may be infinite."""
+MOST_STRENGTH = 1e6
+"""Beyond any difference of two logits; far more would not be finite in float32."""
+
+
+def _at_least(minimum: int, maximum: float = math.inf) -> Callable[[str, Any], int]:
+    return lambda name, value: values.integer(name, value, minimum, maximum)
 
 
 def _finite(name: str, value: Any) -> float:
     number = values.number(name, value)
     if number == math.inf:
         raise UsageError(f"{name} must be a finite number, got {value!r}; correct it or leave it out.")
+    return number
+
+
+def _temperature(name: str, value: Any) -> float:
+    number = _finite(name, value)
+    if 0 < number < LEAST_TEMPERATURE:
+        raise UsageError(f"{name} must be 0 or at least {LEAST_TEMPERATURE:g}, got {value!r}; 0 takes the likeliest.")
     return number
 
 
@@ -62,49 +81,52 @@ def _delimiters(name: str, value: Any) -> tuple[int | str, ...]:
     return tuple(int(one) if str(one).isdecimal() else one for one in several)
 
 
-def _path(name: str, value: Any) -> str:
+def _frequencies(name: str, value: Any) -> TokenFrequencies:
+    # Read once, so that a file that changes or goes while a run is under way changes nothing.
+    if isinstance(value, TokenFrequencies):
+        return value
     if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
         raise UsageError(f"{name} must name a file, got {value!r}; correct it or leave it out.")
-    return str(os.fspath(value))
+    return read_frequencies(str(os.fspath(value)))
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "sampler": lambda name, value: values.choice(name, value, SAMPLERS),
-    "k": _at_least(1),
+    "k": _at_least(1, MOST),
     "score": lambda name, value: values.choice(name, value, (*SCORES, PC)),
-    "steps": _at_least(1),
+    "steps": _at_least(1, MOST_PASSES),
     "entropy_threshold": values.number,
-    "k_max": _at_least(1),
+    "k_max": _at_least(1, MOST),
     "entropy_bound": values.number,
     "confidence_threshold": _probability,
     "factor": values.number,
     "slow_threshold": _probability,
-    "max_slow_steps": _at_least(1),
-    "stable_window": _at_least(1),
+    "max_slow_steps": _at_least(1, MOST),
+    "stable_window": _at_least(1, MOST),
     "stable_variance": values.number,
     "delimiter_threshold": _probability,
     "delimiters": _delimiters,
-    "max_block_length": _at_least(1),
-    "skip": _at_least(1),
+    "max_block_length": _at_least(1, MOST),
+    "skip": _at_least(1, MOST),
     "remask_below": _probability,
     "pc_lambda": _finite,
     "pc_alpha": _above_zero,
-    "token_frequencies": _path,
+    "token_frequencies": _frequencies,
     "remdm_share": _probability,
-    "remdm_loops": _at_least(0),
+    "remdm_loops": _at_least(0, MOST_PASSES),
     "min_distance": _finite,
     "defer_end_of_text": values.flag,
     "alg": lambda name, value: values.choice(name, value, ALGORITHMS),
-    "alg_temp": _finite,
+    "alg_temp": _temperature,
     "kl_threshold": values.number,
-    "history": _at_least(1),
+    "history": _at_least(1, MOST),
     "credit_decay": _probability,
     "credit_exponent": _finite,
-    "credit_strength": _finite,
+    "credit_strength": lambda name, value: values.number(name, value, maximum=MOST_STRENGTH),
     "relaxed_threshold": _probability,
-    "radius": _at_least(1),
+    "radius": _at_least(1, MOST),
     "gen_length": _at_least(1),
-    "block_length": _at_least(1),
+    "block_length": _at_least(1, MOST),
     "template": _template,
     "exit_rule": lambda name, value: values.choice(name, value, EXIT_RULES),
     "exit_threshold": values.number,
@@ -112,7 +134,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "cache": lambda name, value: values.choice(name, value, ("none", *CACHES)),
     "gold_score": values.flag,
     "stop_when_settled": values.flag,
-    "temperature": _finite,
+    "temperature": _temperature,
     "top_k": lambda name, value: values.integer(name, value, -1) if values.integer(name, value, -1) > 0 else None,
     "top_p": _top_p,
     "min_p": lambda name, value: _probability(name, value) or None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..canvas.template import Template
 from ..decoding.exits import ExitRule
+from ..decoding.frequencies import TokenFrequencies
 from ..decoding.policy import DecodingPolicy
 from ..decoding.wrapping import Deferred, Spaced
 from ..errors import UsageError
@@ -63,7 +64,7 @@ class DecodingConfig:
     """`dus`: the first stride is the block's length over 2 to this power, at least 1; 1 if unset."""
     remask_below: float | None = None
     """`dus`: confidence below which a position waits for the block's last pass, from 0 to 1; 0.3 if unset."""
-    token_frequencies: str | None = None
+    token_frequencies: TokenFrequencies | None = None
     """`score=pc`: file that `lm-eval-mdlm frequencies` wrote with the checkpoint's tokenizer."""
     pc_lambda: float | None = None
     """`score=pc`: how much an early position counts, at least 0; 0.25 if unset."""
@@ -83,7 +84,7 @@ class DecodingConfig:
     credit_exponent: float | None = None
     """`credit`: of the probability that a likeliest token is credited with, at least 0; 0.2 if unset."""
     credit_strength: float | None = None
-    """`credit`: nats that a logit gains per log(1 + credit), at least 0; 0.7 if unset."""
+    """`credit`: nats that a logit gains per log(1 + credit), from 0 to 1e6; 0.7 if unset."""
     relaxed_threshold: float | None = None
     """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
     radius: int | None = None

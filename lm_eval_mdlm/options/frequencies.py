@@ -33,9 +33,10 @@ def read_frequencies(path: str) -> TokenFrequencies:
     """The counts of a file; UsageError if it cannot be read or is no such file."""
     try:
         found = os.stat(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"token_frequencies={path} must be a file that lm-eval-mdlm frequencies wrote, got {error.strerror}."
+            f"token_frequencies={path} must be a file that lm-eval-mdlm frequencies wrote, got {reason}."
         ) from None
     return _read(path, found.st_mtime_ns, found.st_size)
 
@@ -52,13 +53,13 @@ def _read(path: str, modified: int, size: int) -> TokenFrequencies:
             f"damaged one; write it again."
         ) from None
     digest = hashlib.blake2b(repr((vocabulary, sorted(counts.items()))).encode(), digest_size=16).hexdigest()
-    return TokenFrequencies(digest, vocabulary, sum(counts.values()), counts)
+    return TokenFrequencies(digest, vocabulary, sum(counts.values()), counts, path)
 
 
 def _counts(content: Any) -> dict[int, int]:
     counts = {int(token): number for token, number in content["counts"].items()}
     plausible = all(0 <= token < 2**24 for token in counts)
-    plausible &= all(type(number) is int and number > 0 for number in counts.values())
+    plausible &= all(type(number) is int and 0 < number < 2**53 for number in counts.values())
     if content["kind"] != KIND or not counts or not plausible:
         raise ValueError
     return counts

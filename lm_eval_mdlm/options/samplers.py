@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..decoding.frequencies import TokenFrequencies
 from ..decoding.policies import (
     ConfidenceFactor,
     ConfidenceThreshold,
@@ -25,7 +26,6 @@ from ..decoding.samplers.sliding_block import SlidingBlock
 from ..decoding.samplers.slow_fast import SlowFast
 from ..decoding.scores import Score, at_random, by_confidence, by_entropy, by_margin, left_to_right
 from ..errors import UsageError
-from .frequencies import read_frequencies
 
 
 SCORES: Mapping[str, Score] = {
@@ -69,10 +69,10 @@ def _fixed_k(score: str = "entropy", k: int | None = None, steps: int | None = N
     return EvenSchedule(steps, order)
 
 
-def _calibrated(token_frequencies: str | None = None, **numbers: float) -> Score:
+def _calibrated(token_frequencies: TokenFrequencies | None = None, **numbers: float) -> Score:
     if token_frequencies is None:
         raise UsageError("score=pc needs token_frequencies=FILE, which lm-eval-mdlm frequencies writes; set it.")
-    return CalibratedScore(read_frequencies(token_frequencies), **numbers)
+    return CalibratedScore(token_frequencies, **numbers)
 
 
 def _ignored_by_dream(policy: Dream, temperature: float) -> tuple[str, ...]:

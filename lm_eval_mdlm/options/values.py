@@ -9,15 +9,14 @@ from ..errors import UsageError
 from .foreign_names import VALUES
 
 
-def integer(name: str, value: Any, minimum: int) -> int:
-    """A whole number, also written `4.0` or `"4"`; UsageError otherwise or below the minimum."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= minimum:
+def integer(name: str, value: Any, minimum: int, maximum: float = math.inf) -> int:
+    """A whole number, also written `4.0` or `"4"`; UsageError otherwise or outside [minimum, maximum]."""
+    if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
         return value  # as it is: a float would round it from 2**53 on
     number = _parsed(value)
-    if number is None or not number.is_integer() or number < minimum:
-        raise UsageError(
-            f"{name} must be a whole number, at least {minimum}, got {value!r}; correct it or leave it out."
-        )
+    if number is None or not number.is_integer() or not minimum <= number <= maximum:
+        limits = f"at most {maximum:.0f}" if number is not None and number > maximum else f"at least {minimum}"
+        raise UsageError(f"{name} must be a whole number, {limits}, got {value!r}; correct it or leave it out.")
     return int(number)
 
 

@@ -103,9 +103,6 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
         gold_score=False,
         stop_when_settled=False,
         temperature=0.0,
-        top_k=None,
-        top_p=None,
-        min_p=None,
         until=(),
         think_end_token=None,
     )

@@ -74,6 +74,27 @@ def test_the_record_names_the_counts_not_the_place_they_lie(checkpoint, files, t
     assert json.loads(json.dumps(effective("one.json"))) == effective("one.json")
 
 
+def test_counts_stay_those_of_the_start_of_a_run(checkpoint, files, tmp_path):
+    path = tmp_path / "counts.json"
+    counted(checkpoint, files, path)
+    config = DecodingConfig.from_options({"score": "pc", "token_frequencies": path})
+    policy, effective = config.policy(), config.effective()
+    path.unlink()
+    counted(checkpoint, files[:1], path)
+    assert DecodingConfig.from_options({"score": "pc", "token_frequencies": path}).policy() != policy
+    path.unlink()
+    assert (config.policy(), config.effective()) == (policy, effective)
+    assert DecodingConfig.from_options({"k": 2}, base=config).policy().score == policy.score
+
+
+def test_counts_that_have_no_effect_are_refused_by_the_name_of_their_file(checkpoint, files, tmp_path):
+    path = tmp_path / "counts.json"
+    counted(checkpoint, files, path)
+    for others in ({"score": "entropy"}, {"sampler": "med"}):
+        with pytest.raises(UsageError, match=f"token_frequencies={path} belongs to"):
+            DecodingConfig.from_options({**others, "token_frequencies": path})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -86,6 +107,10 @@ def test_the_record_names_the_counts_not_the_place_they_lie(checkpoint, files, t
         (b'{"kind": "token frequencies of lm_eval_mdlm", "vocabulary": "a", "counts": {"1": 2.5}}', "something else"),
         (b'{"kind": "token frequencies of lm_eval_mdlm", "vocabulary": "a", "counts": {"-1": 2}}', "something else"),
         (b'{"kind": "token frequencies of lm_eval_mdlm", "vocabulary": "a", "counts": [3]}', "something else"),
+        (
+            b'{"kind": "token frequencies of lm_eval_mdlm", "vocabulary": "a", "counts": {"1": 1%s}}' % (b"0" * 400),
+            "else",
+        ),
         (b"\xff\xfe", "something else or a damaged one"),
         (b"[" * 100_000, "something else or a damaged one"),
     ],

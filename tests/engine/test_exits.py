@@ -148,6 +148,13 @@ def test_a_row_that_settles_says_so_and_a_complete_one_at_the_cap_is_complete():
     assert (row.stop, row.nfe, row.token_ids.count(3)) == ("cap", 3, 1)
 
 
+@pytest.mark.parametrize("cap", range(1, 8))
+def test_a_row_whose_answer_the_cap_fills_is_complete_once_no_mask_is_left(cap):
+    template = [{"reasoning": 3}, {"answer": 7}]
+    (row,) = generate(RandomBackbone(vocab_size=6), [[0]], template=template, block_length=2, max_nfe=cap)
+    assert (row.stop, row.nfe, row.token_ids.count(5)) == (("cap", cap, 3 - cap) if cap < 3 else ("complete", cap, 0))
+
+
 def test_an_odd_cap_leaves_the_last_pass_of_a_guided_pair_out():
     backbone = RandomBackbone(vocab_size=6)
     (row,) = generate(backbone, [[0]], gen_length=4, max_nfe=5, cfg_scale=0.5)

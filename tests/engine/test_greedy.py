@@ -51,6 +51,8 @@ OTHER_LOOPS = [
     {"sampler": "slow_fast", "confidence_threshold": 0.5},
     {"sampler": "sliding_block", "block_length": 3, "min_distance": 1.0},
     {"sampler": "med", "entropy_threshold": 2.0, "defer_end_of_text": True},
+    {"sampler": "dream", "steps": 4, "top_p": 0.5},
+    {"sampler": "dream", "steps": 4, "alg": "maskgit_plus", "top_k": 2},
 ]
 
 

@@ -167,3 +167,27 @@ def test_counts_of_another_tokenizer_are_refused(tmp_path):
         generate(backbone, [[3]], **options)
     write_frequencies(tmp_path / "counts", vocabulary_fingerprint(backbone.tokenizer, "a test"), {1: 1})
     assert generate(backbone, [[3]], gen_length=4, **options)
+
+
+WHOLE = {
+    *("k", "k_max", "steps", "block_length", "max_slow_steps", "stable_window", "max_block_length", "skip"),
+    *("history", "radius"),
+}
+HOMES = [
+    (sampler, name)
+    for sampler, known in SAMPLERS.items()
+    for name in (*known.options, *known.shared)
+    if name in WHOLE and (sampler, name) != ("dream", "steps")  # each of which is a pass
+]
+
+
+@pytest.mark.parametrize(("sampler", "name"), HOMES)
+def test_the_largest_number_that_an_option_takes_is_as_good_as_a_large_one(sampler, name):
+    def most(power):
+        try:
+            return DecodingConfig.from_options({"sampler": sampler, **NEEDED.get(sampler, {}), name: 2**power - 1})
+        except UsageError:
+            return None
+
+    power = max(power for power in range(100) if most(power))
+    assert rows(sampler, **{name: 2**power - 1}) == rows(sampler, **{name: 1000})

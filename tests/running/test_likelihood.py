@@ -220,7 +220,7 @@ GOOD = ([3, 4], [5, 6, 7])
         ([GOOD], {"mc_se": 0}, "mc_se must be above 0, got 0"),
         ([GOOD], {"mc_se": -1}, "mc_se must be a number at least 0, got -1"),
         ([GOOD], {"mc_se": float("nan")}, "mc_se must be a number"),
-        ([GOOD], {"likelihood": "path", "score": "random"}, "score=random draws it"),
+        ([GOOD], {"likelihood": "path", "score": "random"}, "score=random looks at more"),
         ([GOOD], {"mc_nmu": 8}, "unknown option 'mc_nmu'. Did you mean 'mc_num'"),
         ([GOOD], {"sampelr": "med"}, "unknown option 'sampelr'. Did you mean 'sampler'"),
         ([GOOD], {"sampler": "med", "k": 2}, "k=2 belongs to sampler=fixed_k"),

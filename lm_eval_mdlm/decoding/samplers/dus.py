@@ -76,7 +76,7 @@ class DilatedSchedule(DecodingPolicy):
 def dilated_levels(length: int, skip: int) -> list[Sequence[int]]:
     """Offsets of a block of `length` positions, level by level."""
     levels: list[Sequence[int]] = []
-    left, stride = list(range(length)), length // 2**skip or 1
+    left, stride = list(range(length)), (length >> skip) or 1
     while left:
         levels.append([offset for offset in left if offset % stride == 0])
         left = [offset for offset in left if offset % stride]
