@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
     from ..harness.sweep_config import SweepConfig
 
     outcome = run_sweep(SweepConfig.read(chosen.config), chosen.output)
-    print(f"{outcome.finished} cells are finished: {chosen.output / 'cells.csv'}")
-    for name, why in outcome.failed.items():
-        print(f"failed: {name}: {why}", file=sys.stderr)
+    if outcome.is_told_here:
+        where = f": {chosen.output / 'cells.csv'}" if outcome.finished else "."
+        print(f"{outcome.finished} cells are finished{where}")
+        for name, why in outcome.failed.items():
+            print(f"failed: {name}: {why}", file=sys.stderr)
     if outcome.failed:
         sys.exit(1)

@@ -35,6 +35,8 @@ class Outcome:
     """Cells whose results are there, those of earlier runs included."""
     failed: Mapping[str, str]
     """Names of the others, and why."""
+    is_told_here: bool = True
+    """Whether this process, of several, is the one that says so."""
 
 
 def run_sweep(config: SweepConfig, output: Path) -> Outcome:
@@ -61,6 +63,8 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
     done = [cell for cell in cells if _is_done(model, output, cell)]
     if model.rank == 0 and len(config.seeds) > 1 and (same := _ways_of_one_seed(cells)):
         logger.warning("%d ways to decode draw nothing and run with seed %d alone.", same, config.seeds[0])
+    # A damaged one is told before any pass is run.
+    model.processes.everyones(lambda: write_table(output, done) if model.rank == 0 and done else None)
     progress = _Progress(len(cells), len(done))
     for cell in cells:
         if cell not in done:
@@ -71,9 +75,9 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
                 failed[cell.name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 logger.error("cell %s failed: %s", cell.name, failed[cell.name])
             progress.ended(shown=model.rank == 0)
-    if model.rank == 0:
+    if model.rank == 0 and len(failed) < len(cells):
         write_table(output, [cell for cell in cells if cell.name not in failed])
-    return Outcome(len(cells) - len(failed), failed)
+    return Outcome(len(cells) - len(failed), failed, is_told_here=model.rank == 0)
 
 
 def _claim(config: SweepConfig, output: Path) -> None:
@@ -152,17 +156,20 @@ def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell
         evaluation_tracker=tracker,
         confirm_run_unsafe_code=config.confirm_run_unsafe_code,
     )
-    if results is not None:
-        samples = results.pop("samples")
-        results["mdlm_cell"] = cell.content
-        tracker.save_results_aggregated(results=results, samples=samples)
-        for name in results["configs"]:
-            tracker.save_results_samples(task_name=name, samples=samples[name])
-        written = [len(list(unfinished.rglob(pattern))) for pattern in ("results_*.json", "samples_*.jsonl")]
-        if written != [1, len(results["configs"])]:  # the harness says of a full disk no more than a line
-            raise UsageError(f"results could not be written to {unfinished}; make room there and run it again.")
-        unfinished.replace(folder)
-    model.barrier()
+    # Process 0 alone has them and writes. Where it cannot, the cell has failed in all: they go on to the next together.
+    model.processes.everyones(lambda: None if results is None else _keep(results, cell, tracker, unfinished, folder))
+
+
+def _keep(results: dict[str, Any], cell: Cell, tracker: EvaluationTracker, unfinished: Path, folder: Path) -> None:
+    samples = results.pop("samples")
+    results["mdlm_cell"] = cell.content
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for name in results["configs"]:
+        tracker.save_results_samples(task_name=name, samples=samples[name])
+    written = [len(list(unfinished.rglob(pattern))) for pattern in ("results_*.json", "samples_*.jsonl")]
+    if written != [1, len(results["configs"])]:  # the harness says of a full disk no more than a line
+        raise UsageError(f"results could not be written to {unfinished}; make room there and run it again.")
+    unfinished.replace(folder)
 
 
 def _worded(manager: TaskManager, prompt: Prompt, name: str) -> Any:

@@ -170,7 +170,17 @@ def _prompts_file(path: Path) -> Any:
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise UsageError(f"{name} must be a mapping from names to values, got {value!r:.60}; correct it.")
+    _check_plain(name, value)
     return dict(value)
+
+
+def _check_plain(name: str, value: Any) -> None:
+    """UsageError for what YAML knows and no command line: a date without quotes, a set, bytes."""
+    if isinstance(value, Mapping | list):
+        for own in value.values() if isinstance(value, Mapping) else value:
+            _check_plain(name, own)
+    elif not isinstance(value, str | int | float | None):
+        raise UsageError(f"{name}: {value!s:.60} is a {type(value).__name__} to YAML; write it in quotes, as a text.")
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
@@ -186,6 +196,9 @@ def _grid(name: str, value: Any) -> tuple[Mapping[str, Any], ...]:
     for mapping in value:
         if empty := [option for option, own in mapping.items() if own == []]:
             raise UsageError(f"{name}: {empty[0]} has an empty list of values; give one at least, or leave it out.")
+        if odd := [option for option in mapping if not isinstance(option, str)]:
+            raise UsageError(f"{name}: {odd[0]!r} is no name of an option; correct it.")
+        _check_plain(name, mapping)
     return tuple(dict(one) for one in value)
 
 

@@ -138,13 +138,16 @@ def _header(path: Path, line: bytes) -> Header:
     try:
         found = json.loads(line)
         number = found["mdlm_steps"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise _foreign(path) from None
     if number != FORMAT:
         raise UsageError(
             f"recording {path} has format {number} of a newer lm_eval_mdlm, and this one reads {FORMAT}; upgrade."
         )
-    return Header(run=found["run"], network=found["network"], package=found["package"])
+    run, network, package = (found.get(name) for name in ("run", "network", "package"))
+    if not isinstance(run, str) or not isinstance(network, dict) or not isinstance(package, str):
+        raise _foreign(path)
+    return Header(run=run, network=network, package=package)
 
 
 def _foreign(path: Path) -> UsageError:

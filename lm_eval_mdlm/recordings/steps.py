@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 NUMBERS = ("entropy", "confidence", "log_prob")
 """Of every commit."""
+KINDS = frozenset({"reasoning", "text", "answer", "given"})
+"""Of segments."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,10 +142,33 @@ class Steps:
         return made
 
     def _check(self) -> None:
+        self._check_kinds()
         lengths = {len(self.positions), len(self.tokens), *(len(getattr(self, name)) for name in NUMBERS)}
         steps = {len(self.answer_entropy), len(self.partial), self.num_steps, len(self.remasked_ends) - 1}
         if lengths != {int(self.ends[-1])} or len(steps) != 1 or self.remasked_ends[-1] != len(self.remasked):
             raise ValueError("arrays of one row must fit each other")
+        length = len(self.region_ids)
+        inside = all(start <= stop <= length for _, start, stop in self.segments)
+        if not inside or any(((own < 0) | (own >= length)).any() for own in (self.positions, self.remasked)):
+            raise ValueError("places must lie in the region")
+        if any(ends[0] != 0 or (np.diff(ends) < 0).any() for ends in (self.ends, self.remasked_ends)):
+            raise ValueError("ends of steps must ascend from 0")
+
+    def _check_kinds(self) -> None:
+        """TypeError or ValueError for plain values that are not what the fields say."""
+        texts = [self.key, self.stop, *([] if self.task is None else [self.task])]
+        whole = [self.repeat, self.num_cut, self.nfe, self.nfe_partial, self.mask_token_id, *self.end_token_ids]
+        whole += [] if self.doc_id is None else [self.doc_id]
+        whole += [place for _, *ends in self.segments for place in ends]
+        sound = all(type(one) is int and 0 <= one < 2**63 for one in whole)
+        if not sound or not all(isinstance(one, str) for one in texts):
+            raise TypeError("an entry is no text or no number where it must be one")
+        if not isinstance(self.options, Mapping) or "sampler" not in self.options:
+            raise TypeError("options must name a sampler")
+        if not {kind for kind, _, _ in self.segments} <= KINDS:
+            raise ValueError(f"segments must be of the kinds {', '.join(sorted(KINDS))}")
+        if any(getattr(self, name).ndim != 1 for names in _DTYPES for name in names) or not len(self.ends):
+            raise ValueError("arrays must have one dimension, and ends an entry")
 
 
 _DTYPES: Mapping[tuple[str, ...], Any] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .words import visible
 
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f")
@@ -50,7 +51,8 @@ def into_files(draw: Draw, height: float, stem: Path) -> list[Path]:
 
 def plain(text: str, most: int = 1_000) -> str:
     """Text of so many letters at most, without the formulas that matplotlib reads between dollar signs."""
-    cut = text if len(text) <= most else f"{text[: most - 1]}…"
+    shown = visible(text)
+    cut = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return cut.replace("$", r"\$")
 
 

@@ -50,7 +50,7 @@ def read_folders(folders: Sequence[Path]) -> Found:
         runs.append((path, plain, _samples_beside(path, plain, skipped)))
     names = _names([(path, plain) for path, plain, _ in runs])
     made = [_run(name, *run) for name, run in zip(names, runs, strict=True)]
-    skipped += [f"{run.path}: no task of it has a score." for run in made if not run.outcomes]
+    skipped += [line for run in made for line in _without_score(run)]
     if not any(run.outcomes for run in made):
         whole = ", ".join(map(str, folders))
         raise UsageError("\n".join([*skipped, f"{whole}: no results of lm_eval there (results_DATE.json)."]))
@@ -88,6 +88,14 @@ def _samples_beside(path: Path, plain: Mapping[str, Any], skipped: list[str]) ->
 def _run(name: str, path: Path, plain: Mapping[str, Any], samples: Mapping[str, Mapping[str, Sequence[Sample]]]) -> Run:
     outcomes = [one for task in plain["configs"] for one in outcomes_of(plain, task, samples.get(task, {}))]
     return Run(name=name, path=path, plain=plain, outcomes=tuple(outcomes))
+
+
+def _without_score(run: Run) -> list[str]:
+    """A line for each task without one, or a single line where that is every task."""
+    scored = {one.task for one in run.outcomes}
+    if not scored:
+        return [f"{run.path}: no task of it has a score that is a number."]
+    return [f"{run.path}: {task} has no score that is a number." for task in run.plain["configs"] if task not in scored]
 
 
 def _names(runs: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[str]:

@@ -51,7 +51,7 @@ class FrontPlot:
 
     @property
     def _placed(self) -> list[tuple[int, Row]]:
-        return [(number, row) for number, row in enumerate(self.summary.rows, 1) if row.nfe]
+        return [(number, row) for number, row in enumerate(self.summary.rows, 1) if (row.nfe or 0.0) > 0]
 
     def _draw(self, figure: Any, ink: str, anchors: Mapping[str, str]) -> None:
         scale, placed = scale_of(self.summary.board), self._placed

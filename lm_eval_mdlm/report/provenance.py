@@ -81,9 +81,10 @@ def _run_row(run: Run) -> list[Entry]:
 
 
 def _date(value: Any) -> str:
-    if not isinstance(value, (int, float)):
+    try:
+        return datetime.fromtimestamp(value, tz=timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    except (TypeError, ValueError, OverflowError, OSError):
         return ""
-    return datetime.fromtimestamp(value, tz=timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _seconds(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .samples import Sample
+from .samples import Sample, counts
 
 
 COUNTS = frozenset(
@@ -125,7 +125,7 @@ def read_results(path: Path) -> Mapping[str, Any]:
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not readable ({type(error).__name__}).") from error
     if not isinstance(plain, dict) or not all(isinstance(plain.get(part), dict) for part in ("results", "configs")):
         raise UsageError(f"{path}: no results of lm_eval; they have the keys 'results' and 'configs'.")
@@ -162,10 +162,10 @@ def _outcomes(plain: Mapping[str, Any], task: str, own_filter: str, metric: str,
         metric=metric,
         higher_is_better=higher is not False,
         mean=float(reported[f"{metric},{own_filter}"]),
-        standard_error=float(error) if isinstance(error, (int, float)) else None,
+        standard_error=float(error) if counts(error) else None,
         metrics={name: float(reported[f"{name},{own_filter}"]) for name in _metrics(reported, own_filter)},
         samples=lines,
-        nfe=float(nfe) if isinstance(nfe, (int, float)) else None,
+        nfe=float(nfe) if counts(nfe) else None,
     )
 
 
@@ -183,7 +183,7 @@ def _metrics(reported: Mapping[str, Any], own_filter: str) -> list[str]:
     """Names of numbers that are neither counts nor errors."""
     names = [key.partition(",")[0] for key in reported if key.endswith(f",{own_filter}")]
     known = [name for name in names if not name.endswith("_stderr") and name not in COUNTS]
-    return [name for name in known if isinstance(reported[f"{name},{own_filter}"], (int, float))]
+    return [name for name in known if counts(reported[f"{name},{own_filter}"])]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -1,7 +1,6 @@
 """One document of a run as a line of lm_eval's samples file has it, under one filter."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 from ..errors import UsageError
 
 
+LARGEST = 1e150
+"""Squares of larger numbers are no numbers any more."""
 UNREADABLE = "[invalid]"
 """What lm_eval's filters put where a pattern was not found in a text."""
 
@@ -33,7 +34,7 @@ class Sample:
     stops: tuple[str, ...]
     """Why no further pass was run, one word for each repeat; empty where the model does not say."""
     numbers: Mapping[str, float]
-    """Metrics and counts by name, those that are finite numbers."""
+    """Metrics and counts by name, those that can be counted with."""
 
 
 def read_samples(path: Path) -> dict[str, list[Sample]]:
@@ -50,7 +51,7 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
             own_filter = str(plain.get("filter", "none"))
             document = str(plain.get("doc_hash") or f"doc_id {plain['doc_id']}")
             sample = _sample(plain, (document, seen[own_filter, document]))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise UsageError(f"{path}: line {number} is not a sample of lm_eval ({_reason(error)}).") from error
         seen[own_filter, document] += 1
         found.setdefault(own_filter, []).append(sample)
@@ -77,7 +78,7 @@ def _sample(plain: Mapping[str, Any], key: tuple[str, int]) -> Sample:
         texts=tuple(f"{c} {_text(t)}" for c, t in zip(choices, texts, strict=True)) if choices else _flat(texts),
         readings=_flat(plain.get("filtered_resps", [])),
         stops=_flat(plain["stop"]) if plain.get("stop") else (),
-        numbers={name: float(value) for name, value in plain.items() if name != "doc_id" and _is_number(value)},
+        numbers={name: float(value) for name, value in plain.items() if name != "doc_id" and counts(value)},
     )
 
 
@@ -92,8 +93,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (bool, int, float)) and math.isfinite(value)
+def counts(value: Any) -> bool:
+    """Whether means and errors can be worked out of it: a number, not NaN, and not beyond `LARGEST`."""
+    return isinstance(value, (bool, int, float)) and -LARGEST <= value <= LARGEST
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from .records import records, to_csv
 from .summary import Summary, default_baseline, summarise
 from .tables import latex, markdown
 from .verdict import verdict
+from .words import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +76,9 @@ def write_report(options: ReportOptions) -> Report:
     drawn = _plots(study, summaries, options.plots) if options.plots else []
     lines = [f"{one.board.name}: {' '.join(sentences)}" for one, sentences in said]
     return Report(
-        text="\n".join([*lines, f"Written: {', '.join(map(str, [*written, *drawn]))}."]),
-        skipped=found.skipped,
-        worse=tuple(_worse(summaries)) if options.baseline else (),
+        text=visible("\n".join([*lines, f"Written: {', '.join(map(str, [*written, *drawn]))}."])),
+        skipped=tuple(map(visible, found.skipped)),
+        worse=tuple(map(visible, _worse(summaries))) if options.baseline else (),
     )
 
 
@@ -118,6 +119,6 @@ def _plots(study: Study, summaries: Sequence[Summary], folder: Path) -> list[Pat
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(visible(text), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -172,6 +173,25 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path, written):
         run_sweep(config_of(tmp_path, written), tmp_path / "out")
 
 
+def test_a_damaged_cell_is_told_before_any_pass(tmp_path, small, finished):
+    (cell,) = (finished / "cells").iterdir()
+    damaged = tmp_path / "out" / "cells" / cell.name
+    damaged.mkdir(parents=True)
+    (tmp_path / "out" / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
+    grid = [*small["grid"], {"sampler": "fixed_k", "k": 8, "gen_length": 16}]
+    with pytest.raises(UsageError, match=f"{re.escape(cell.name)} holds no results .* remove it") as caught:
+        run_sweep(config_of(tmp_path, {**small, "grid": grid}), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in damaged.parent.iterdir()] == [cell.name]
+
+
+def test_a_sweep_whose_cells_all_fail_says_so(tmp_path, small):
+    grid = [{"sampler": "fixed_k", "steps": 15, "gen_length": 16, "block_length": 8}]
+    outcome = run_sweep(config_of(tmp_path, {**small, "grid": grid}), tmp_path / "out")
+    assert outcome.finished == 0 and len(outcome.failed) == 1
+    assert not (tmp_path / "out" / "cells.csv").exists()
+
+
 def command(tmp_path, output, processes=1):
     launcher = (
         ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
@@ -218,6 +238,19 @@ def test_a_sweep_that_was_killed_three_times_equals_an_undisturbed_one(tmp_path,
         assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     else:
         assert contents(tmp_path / "killed")["table"] == contents(tmp_path / "whole")["table"]
+
+
+@pytest.mark.slow
+def test_a_cell_that_one_process_cannot_write_does_not_stop_the_others(tmp_path, small):
+    grid = [{"sampler": "fixed_k", "k": [16, 8], "gen_length": 16}]
+    first, second = config_of(tmp_path, {**small, "grid": grid}).cells(lambda options: False)
+    (tmp_path / "out" / "cells").mkdir(parents=True)
+    config = config_of(tmp_path, {**small, "grid": grid})
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(config.identity))
+    (tmp_path / "out" / "cells" / f"{first.name}.part").write_text("stands where process 0 wants a folder")
+    run = subprocess.run(command(tmp_path, tmp_path / "out", 2), env=environment(), capture_output=True, text=True)
+    assert run.stdout.count("1 cells are finished") == 1 and run.stderr.count(f"failed: {first.name}") == 1
+    assert set(pandas.read_csv(tmp_path / "out" / "cells.csv").cell) == {second.name}
 
 
 @pytest.mark.slow

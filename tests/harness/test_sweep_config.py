@@ -1,6 +1,7 @@
 """What a sweep's file may say, and the cells that it describes."""
 
 import itertools
+from datetime import date
 
 import pytest
 import yaml
@@ -77,6 +78,11 @@ def test_values_of_lists_and_wordings_from_a_file(tmp_path):
         ({"grid": {"sampler": "med"}}, "grid must be a list of mappings"),
         ({"grid": [{"k": []}]}, "k has an empty list of values"),
         ({"grid": [{"smapler": "med"}]}, "smapler"),
+        ({"grid": [{1: "med"}]}, "grid: 1 is no name of an option"),
+        ({"grid": [{"think_end_token": ["a", date(2026, 1, 2)]}]}, "grid: 2026-01-02 is a date.* write it in quotes"),
+        ({"metadata": {"version": [date(2026, 1, 2)]}}, "metadata: 2026-01-02 is a date"),
+        ({"model_args": {"pretrained": "x", "revision": date(2026, 1, 2)}}, "model_args: 2026-01-02 is a date"),
+        ({"metadata": {"names": {"a"}}}, "metadata: .*is a set"),
         ({"grid": [{"sampler": ["med", "mde"]}]}, "sampler must be one of"),
         ({"grid": [{"sampler": "med", "k": [1, 2]}]}, "k=1 belongs to sampler=fixed_k"),
         ({"grid": [{"sampler": "med", "max_nfe": [4, 0]}]}, '"max_nfe": 0.*max_nfe must be a whole number'),

@@ -1,5 +1,6 @@
 """The reader returns what was recorded, whatever cut its files off, and never anything else."""
 
+import dataclasses
 import gzip
 import json
 import logging
@@ -12,7 +13,8 @@ import pytest
 
 from lm_eval_mdlm import read_steps
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.recordings.members import SUFFIX, Header
+from lm_eval_mdlm.recordings.members import SUFFIX, Header, packed, row_line
+from lm_eval_mdlm.recordings.steps import Steps
 from tests.recordings.made import HEADER, MASK, steps, write
 
 
@@ -135,7 +137,11 @@ def test_files_of_two_runs_are_refused(tmp_path):
         (gzip.compress(b'{"a": 1}\n'), "does not begin as one"),
         (gzip.compress(b"[1]\n"), "does not begin as one"),
         (gzip.compress(b'{"mdlm_steps": 2, "new": 1}\n'), "format 2 of a newer"),
+        (gzip.compress(b'{"mdlm_steps": 1}\n'), "does not begin as one"),
+        (gzip.compress(b'{"mdlm_steps": 1, "run": "r", "package": "0", "network": 3}\n'), "does not begin as one"),
+        (gzip.compress(b"[" * 200_000 + b"\n"), "does not begin as one"),
         (HEADER.member(), "holds no whole row"),
+        (HEADER.member() + gzip.compress(b'{"row":"%s","key":%s\n' % (b"0" * 32, b"[" * 200_000)), "no sound steps"),
         (HEADER.member() + gzip.compress(b'{"other": 1}\n'), "is damaged at byte"),
         (HEADER.member() + gzip.compress(b'{"row":"%s"}\n' % (b"0" * 32)), "no sound steps .KeyError"),
     ],
@@ -162,6 +168,40 @@ def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path, name):
     row = ROWS[0]
     object.__setattr__(row := pickle.loads(pickle.dumps(row)), name, getattr(row, name)[:-1])
     write(tmp_path, [row])
+    with pytest.raises(UsageError, match="no sound steps .ValueError"):
+        read_steps(tmp_path)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Steps)])
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, [["x"]], 1.5, -1, 10**30, float("inf"), True], ids=lambda one: f"{one!s:.6}"
+)
+def test_entries_of_another_kind_are_refused_in_one_line(tmp_path, name, value):
+    line = row_line("0" * 32, {**ROWS[0].to_plain(), name: value})
+    (tmp_path / f"a{SUFFIX}").write_bytes(HEADER.member() + packed(line))
+    with pytest.raises(UsageError, match="no sound steps") as caught:
+        read_steps(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("positions", [6, 0]),
+        ("positions", [-1, 0]),
+        ("remasked", [6]),
+        ("ends", [1, 2, 2]),
+        ("ends", [0, 3, 2]),
+        ("segments", [["reasoning", 0, 7]]),
+        ("segments", [["thought", 0, 6]]),
+    ],
+)
+def test_places_outside_of_the_region_are_refused(tmp_path, name, value):
+    row = steps([{"positions": [3]}, {"positions": [0], "remasked": [3]}])
+    write(tmp_path / "sound", [row])
+    assert len(read_steps(tmp_path / "sound")) == 1
+    line = row_line("0" * 32, {**row.to_plain(), name: value})
+    (tmp_path / f"a{SUFFIX}").write_bytes(HEADER.member() + packed(line))
     with pytest.raises(UsageError, match="no sound steps .ValueError"):
         read_steps(tmp_path)
 

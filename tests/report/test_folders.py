@@ -1,6 +1,7 @@
 """What is read of results folders, and what is said of files that cannot be."""
 
 import json
+import math
 
 import pytest
 
@@ -105,6 +106,36 @@ def test_the_metric_is_the_tasks_first_that_documents_have_numbers_for(tmp_path,
     path.write_text(json.dumps(plain))
     (outcomes,) = read_folders([tmp_path]).runs[0].outcomes
     assert outcomes.metric == "acc" and outcomes.metrics == {"ppl": 3.0, "acc": 0.5}
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, 1e200, 10**400], ids=lambda score: str(score)[:6])
+def test_a_score_that_cannot_be_counted_with_is_named_and_no_other_run_suffers(tmp_path, score):
+    for name in ("good", "kept", "lost", "half"):
+        path = write_run(tmp_path / name, [1, 0], gen_kwargs={"way": name}, keep_samples=name != "lost")
+        plain = json.loads(path.read_text())
+        if name == "half":  # a second task, and only that has no score
+            plain["configs"]["words"], plain["results"]["words"] = {"task": "words"}, {"acc,none": score}
+        elif name != "good":
+            plain["results"]["sums"]["acc,none"] = score
+        if name == "kept":
+            samples = next(path.parent.glob("samples_*"))
+            first, second = map(json.loads, samples.read_text().splitlines())
+            samples.write_text(f"{json.dumps(first)}\n{json.dumps({**second, 'acc': score})}\n")
+        path.write_text(json.dumps(plain))
+    found = read_folders([tmp_path])
+    assert [run.name for run in found.runs] == ["good", "half"]
+    assert [outcomes.task for run in found.runs for outcomes in run.outcomes] == ["sums", "sums"]
+    (words,) = [line for line in found.skipped if "half" in line]
+    assert "words" in words and sorted("kept" in line for line in found.skipped if line != words) == [False, True]
+
+
+@pytest.mark.parametrize("which", ["results", "samples"])
+def test_files_of_nothing_but_brackets_are_skipped_with_a_line(tmp_path, which):
+    write_run(tmp_path / "good", [1, 0])
+    path = write_run(tmp_path / "deep", [1, 0])
+    (path if which == "results" else next(path.parent.glob("samples_*"))).write_text("[" * 100_000)
+    (line,) = read_folders([tmp_path]).skipped
+    assert "deep" in line and "\n" not in line
 
 
 def test_a_cell_that_its_sweep_has_not_finished_is_skipped_with_a_line(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from lm_eval_mdlm.commands.report import main
 from lm_eval_mdlm.errors import UsageError
-from tests.report.by_hand import write_run
+from tests.report.by_hand import DATE, write_run
 
 
 pytest.importorskip("matplotlib")
@@ -89,6 +89,17 @@ def test_without_matplotlib_the_next_step_is_said(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'lm-eval-mdlm\[report\]'"):
         code(runs, "--output", tmp_path / "p.html")
+
+
+def test_names_with_control_codes_reach_neither_terminal_nor_page(tmp_path, capsys):
+    for name in ("plain", "\x1b[31mred\ud800\u202e"):
+        write_run(tmp_path / "runs" / name[:2].strip("\x1b"), [1, 0, 1], gen_kwargs={"way": name, "k": [1]}, date=DATE)
+    others = [part for kind in ("markdown", "latex", "csv") for part in (f"--{kind}", tmp_path / f"t.{kind}")]
+    assert code(tmp_path, "--output", tmp_path / "p.html", *others) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\u202e" not in printed
+    for path in tmp_path.glob("*.*"):
+        assert "\x1b" not in path.read_text(encoding="utf-8"), path
 
 
 def test_nonsense_is_refused(runs, tmp_path):
