@@ -22,7 +22,7 @@ def _logit_gap(threshold: float | None) -> ExitRule:
     if threshold is not None:
         raise UsageError(
             f"exit_threshold={threshold:g} would be ignored by exit_rule=logit_gap, whose levels are fixed; leave it "
-            f"out."
+            f"out (exit_threshold=None takes a task's away)."
         )
     return LogitGapExit()
 
