@@ -20,14 +20,20 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
         cells: Those whose folders are there.
 
     Raises:
-        UsageError: If a cell's results cannot be read.
+        UsageError: If a cell's results cannot be read, or a file cannot be written.
     """
     rows = [row for cell in cells for row in _rows(cell, output / "cells" / cell.name)]
     table = pandas.DataFrame(rows).convert_dtypes()
     for name, write in (("cells.csv", table.to_csv), ("cells.parquet", table.to_parquet)):
         unfinished = output / f"{name}.part"
-        write(unfinished, index=False)
-        unfinished.replace(output / name)
+        try:
+            write(unfinished, index=False)
+            unfinished.replace(output / name)
+        except OSError as error:
+            why = error.strerror or error
+            raise UsageError(
+                f"{output / name} cannot be written: {why}; make room there, and the same command writes it."
+            ) from None
 
 
 def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:

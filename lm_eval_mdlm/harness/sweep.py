@@ -95,10 +95,13 @@ def _claim(config: SweepConfig, output: Path) -> None:
         return
     if output.is_dir() and any(output.iterdir()):
         raise UsageError(f"--output {output} holds something, and no sweep; name another folder, or an empty one.")
-    output.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(own, indent=1))
-    unfinished.replace(file)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".part")
+        unfinished.write_text(json.dumps(own, indent=1))
+        unfinished.replace(file)
+    except OSError as error:
+        raise UsageError(f"--output {output} cannot be written: {error.strerror}; name another folder.") from None
 
 
 def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
@@ -166,10 +169,21 @@ def _keep(results: dict[str, Any], cell: Cell, tracker: EvaluationTracker, unfin
     tracker.save_results_aggregated(results=results, samples=samples)
     for name in results["configs"]:
         tracker.save_results_samples(task_name=name, samples=samples[name])
-    written = [len(list(unfinished.rglob(pattern))) for pattern in ("results_*.json", "samples_*.jsonl")]
-    if written != [1, len(results["configs"])]:  # the harness says of a full disk no more than a line
+    # The harness says of a full disk no more than a line, and leaves what it could write.
+    wanted = [1, sum(len(samples[name]) for name in results["configs"])]
+    if [_whole(unfinished, "results_*.json"), _whole(unfinished, "samples_*.jsonl", lines=True)] != wanted:
         raise UsageError(f"results could not be written to {unfinished}; make room there and run it again.")
     unfinished.replace(folder)
+
+
+def _whole(folder: Path, pattern: str, *, lines: bool = False) -> int:
+    """How many whole values of JSON stand in the files, one in each or one on each line."""
+    try:
+        texts = [path.read_text(encoding="utf-8") for path in folder.rglob(pattern)]
+        parts = [part for text in texts for part in (text.split("\n") if lines else [text])]
+        return len([json.loads(part) for part in parts if part])
+    except (OSError, ValueError):
+        return 0
 
 
 def _worded(manager: TaskManager, prompt: Prompt, name: str) -> Any:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
+from lm_eval.loggers import EvaluationTracker
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.sweep import run_sweep
+from lm_eval_mdlm.harness.sweep import _whole, run_sweep
 from lm_eval_mdlm.harness.sweep_config import SweepConfig
 from tests.harness.running import evaluate
 
@@ -183,6 +185,37 @@ def test_a_damaged_cell_is_told_before_any_pass(tmp_path, small, finished):
         run_sweep(config_of(tmp_path, {**small, "grid": grid}), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert [path.name for path in damaged.parent.iterdir()] == [cell.name]
+
+
+@pytest.mark.parametrize("pattern", ["results_*.json", "samples_*.jsonl"])
+def test_a_cell_that_a_full_disk_cut_off_is_not_finished(tmp_path, small, monkeypatch, pattern):
+    whole = EvaluationTracker.save_results_samples
+
+    def full(self, *arguments, **more):
+        whole(self, *arguments, **more)
+        for file in Path(self.output_path).rglob(pattern):
+            file.write_text(file.read_text()[:-20])
+
+    monkeypatch.setattr(EvaluationTracker, "save_results_samples", full)
+    outcome = run_sweep(config_of(tmp_path, small), tmp_path / "out")
+    ((name, why),) = outcome.failed.items()
+    assert "could not be written" in why and not (tmp_path / "out" / "cells" / name).exists()
+
+
+def test_separators_inside_of_a_text_are_no_ends_of_lines(tmp_path):
+    lines = [json.dumps({"resps": [["a\u2028b\x85c\r\n"]]}, ensure_ascii=False)] * 3
+    (tmp_path / "samples_pens.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    assert _whole(tmp_path, "samples_*.jsonl", lines=True) == 3
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, small, finished):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--output .*file/out cannot be written: Not a directory"):
+        run_sweep(config_of(tmp_path, small), tmp_path / "file" / "out")
+    shutil.copytree(finished, tmp_path / "out")
+    (tmp_path / "out" / "cells.csv.part").mkdir()
+    with pytest.raises(UsageError, match=r"cells.csv cannot be written: Is a directory"):
+        run_sweep(config_of(tmp_path, small), tmp_path / "out")
 
 
 def test_a_sweep_whose_cells_all_fail_says_so(tmp_path, small):
