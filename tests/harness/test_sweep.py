@@ -80,16 +80,10 @@ def test_every_cell_is_the_run_of_the_harness_that_it_names(tmp_path, written, c
     assert len(table) == 8 * 2 * 2  # cells, tasks, filters
     # The tasks' own wording, against the harness asked directly.
     for way, seed in (({"sampler": "med", "entropy_threshold": 2.0}, 1), ({"sampler": "fixed_k", "k": 3}, 2)):
-        options = {**way, "gen_length": 16, "block_length": 8, **({"temperature": 0.8} if "k" in way else {})}
-        direct = evaluate(
-            checkpoint,
-            tasks,
-            ["pens"],
-            gen_kwargs=options,
-            run_num_fewshot=1,
-            run_torch_random_seed=seed,
-            dtype="float32",
-        )["results"]["pens"]
+        drawn = {"temperature": 0.8, "do_sample": True} if "k" in way else {}
+        asked = {**way, **drawn, "gen_length": 16, "block_length": 8}
+        more = {"run_num_fewshot": 1, "run_limit": 6, "run_torch_random_seed": seed, "dtype": "float32"}
+        direct = evaluate(checkpoint, tasks, ["pens"], gen_kwargs=asked, **more)["results"]["pens"]
         rows = table[(table.task == "pens") & (table.prompt == "own") & (table.seed == seed)]
         rows = rows[(rows.sampler == way["sampler"]) & (rows["entropy_threshold"].fillna(2.0) == 2.0)]
         for name in ("strict", "loose"):
