@@ -60,12 +60,13 @@ def laid_out(options: dict[str, Any], block_length: int) -> dict[str, Any]:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_results_do_not_depend_on_batch_size_or_order(options):
     options = {**laid_out(options, 10 if "steps" not in options else 8), "record_steps": True}
-    alone = generate(HashBackbone(), PROMPTS, batch_size=1, **options)
-    for batch_size in (5, 32, "auto"):
-        assert generate(HashBackbone(), PROMPTS, batch_size=batch_size, **options) == alone
-    order = random.Random(1).sample(range(len(PROMPTS)), len(PROMPTS))
-    shuffled = generate(HashBackbone(), [PROMPTS[i] for i in order], batch_size=7, **options)
-    assert [shuffled[order.index(i)] for i in range(len(PROMPTS))] == alone
+    prompts = PROMPTS[:9]
+    alone = generate(HashBackbone(), prompts, batch_size=1, **options)
+    for batch_size in (4, "auto"):
+        assert generate(HashBackbone(), prompts, batch_size=batch_size, **options) == alone
+    order = random.Random(1).sample(range(len(prompts)), len(prompts))
+    shuffled = generate(HashBackbone(), [prompts[i] for i in order], batch_size=5, **options)
+    assert [shuffled[order.index(i)] for i in range(len(prompts))] == alone
     fixed = {"k", "steps", "remdm_loops", "remask_below"} & {*options} or options["sampler"] == "dream"
     assert len({g.nfe for g in alone}) > 1 or fixed
 
@@ -124,7 +125,7 @@ def test_finished_rows_leave_and_waiting_ones_take_their_place_at_once():
 def test_results_do_not_depend_on_refill(options):
     backbone = HashBackbone()
     config = DecodingConfig.from_options(laid_out(options, 8))
-    plans = [plan_row(backbone, prompt, config) for prompt in PROMPTS]
+    plans = [plan_row(backbone, prompt, config) for prompt in PROMPTS[:9]]
 
     def rows(budget):
         return {i: row.generation(True) for i, row in decode(Readout(backbone), enumerate(plans), budget)}

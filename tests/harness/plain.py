@@ -136,7 +136,7 @@ def without_counts(results: Any, plain: Any) -> dict[str, Any]:
 
     def rest(values: Any, known: Any) -> Any:
         def own(name: str) -> bool:
-            return name in known or name.split(",")[0].removesuffix("_stderr") not in HIGHER_IS_BETTER
+            return name in known or name.split(",")[0].removesuffix("_stderr") not in {*HIGHER_IS_BETTER, "stop"}
 
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if own(name)}

@@ -59,8 +59,9 @@ def test_every_sample_says_in_words_why_its_rows_stopped(checkpoint, tasks):
         return results["samples"]["pens_template"]
 
     for stop, options in {"complete": {}, "exit": {"exit_threshold": 1e9}, "cap": {"max_nfe": 1}}.items():
-        assert {line["stop"] for line in lines(**options)} == {stop}
-        assert not any("stop" in line["metrics"] for line in lines(**options))
+        found = lines(**options)
+        assert {line["stop"] for line in found} == {stop}
+        assert not any("stop" in line["metrics"] for line in found)
 
 
 def test_cached_run_gives_the_same_figures_without_the_model(checkpoint, tasks, tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ def test_rows_name_their_documents_and_tell_the_counts_of_the_results(checkpoint
     assert kinds == {"pens": {"reasoning"}, "pens_template": {"reasoning", "text", "answer"}}
 
 
+@pytest.mark.slow
 def test_two_processes_record_every_row_once(checkpoint, tasks, tmp_path, monkeypatch):
     steps = tmp_path / "steps"
     monkeypatch.setattr("tests.harness.test_processes.ARGS", f"pretrained={{}},gen_length=16,record_steps={steps}")

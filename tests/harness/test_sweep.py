@@ -100,6 +100,7 @@ def test_every_cell_is_the_run_of_the_harness_that_it_names(tmp_path, written, c
             assert (prompt.count("Q: "), prompt.count("Question: ")) == ((2, 0) if reworded else (0, 2))
 
 
+@pytest.mark.slow
 def test_done_cells_are_skipped_and_new_ones_added(tmp_path, written, capsys):
     few = {**written, "grid": GRID[:1], "prompts": None, "tasks": ["pens"]}
     run_sweep(config_of(tmp_path, few), tmp_path / "out")
