@@ -28,7 +28,7 @@ def _logit_gap(threshold: float | None) -> ExitRule:
 
 
 def _stable(threshold: float | None) -> ExitRule:
-    if threshold is None or threshold < 1 or not threshold.is_integer():
+    if threshold is None or threshold < 1 or not float(threshold).is_integer():
         raise UsageError(
             f"exit_rule=stable needs exit_threshold, a number of passes from 1 on, got {threshold}; correct it."
         )

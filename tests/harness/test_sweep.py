@@ -139,6 +139,7 @@ def finished(tmp_path_factory, small) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -158,6 +159,7 @@ def test_bad_input_is_one_line_before_any_pass(tmp_path, small, finished, change
     assert contents(finished) == before
 
 
+@pytest.mark.slow
 def test_folders_that_hold_something_else_are_left_alone(tmp_path, written):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
@@ -170,6 +172,7 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path, written):
         run_sweep(config_of(tmp_path, written), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_damaged_cell_is_told_before_any_pass(tmp_path, small, finished):
     (cell,) = (finished / "cells").iterdir()
     damaged = tmp_path / "out" / "cells" / cell.name
@@ -182,6 +185,7 @@ def test_a_damaged_cell_is_told_before_any_pass(tmp_path, small, finished):
     assert [path.name for path in damaged.parent.iterdir()] == [cell.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["results_*.json", "samples_*.jsonl"])
 def test_a_cell_that_a_full_disk_cut_off_is_not_finished(tmp_path, small, monkeypatch, pattern):
     whole = EvaluationTracker.save_results_samples
@@ -197,12 +201,14 @@ def test_a_cell_that_a_full_disk_cut_off_is_not_finished(tmp_path, small, monkey
     assert "could not be written" in why and not (tmp_path / "out" / "cells" / name).exists()
 
 
+@pytest.mark.slow
 def test_separators_inside_of_a_text_are_no_ends_of_lines(tmp_path):
     lines = [json.dumps({"resps": [["a\u2028b\x85c\r\n"]]}, ensure_ascii=False)] * 3
     (tmp_path / "samples_pens.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
     assert _whole(tmp_path, "samples_*.jsonl", lines=True) == 3
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_one_line(tmp_path, small, finished):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--output .*file/out cannot be written: Not a directory"):
@@ -213,6 +219,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, small, finished):
         run_sweep(config_of(tmp_path, small), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_cells_all_fail_says_so(tmp_path, small):
     grid = [{"sampler": "fixed_k", "steps": 15, "gen_length": 16, "block_length": 8}]
     outcome = run_sweep(config_of(tmp_path, {**small, "grid": grid}), tmp_path / "out")

@@ -145,16 +145,7 @@ def test_files_of_two_runs_are_refused(tmp_path):
         (HEADER.member() + gzip.compress(b'{"other": 1}\n'), "is damaged at byte"),
         (HEADER.member() + gzip.compress(b'{"row":"%s"}\n' % (b"0" * 32)), "no sound steps .KeyError"),
     ],
-    ids=[
-        "empty",
-        "text",
-        "object",
-        "list",
-        "newer",
-        "header",
-        "other",
-        "no steps",
-    ],  # of bytes they would hold the time
+    ids=map(str, range(12)),  # contents of gzip would hold the time
 )
 def test_other_files_are_refused_in_one_line(tmp_path, content, message):
     (tmp_path / f"x{SUFFIX}").write_bytes(content)
