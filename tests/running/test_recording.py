@@ -181,7 +181,8 @@ generate(Slow(vocab_size=7), prompts, journal=sys.argv[1], record_steps=sys.argv
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_after_kills_every_row_is_there_once_and_goes_with_the_journal(tmp_path, number):
     journal, steps = tmp_path / "journal", tmp_path / "steps"
     command = [sys.executable, "-c", textwrap.dedent(CODE.format(root=str(ROOT))), str(journal), str(steps)]
