@@ -168,7 +168,7 @@ def _repeated(model: MDLM, wanted: Sequence[WantedTrace], num_traces: int) -> li
         except UsageError as error:
             raise UsageError(f"{one.task}, document {one.doc_id}: {error}") from None
     if num_traces > 1 and not wanted[0].row.config.draws and model.rank == 0:
-        logger.warning("all traces of a document are the same without a temperature above 0 or score=random.")
+        logger.warning("all traces of a document are the same, since nothing is drawn; set a temperature above 0.")
     return [
         dataclasses.replace(one, row=dataclasses.replace(one.row, repeat=number))
         for one in wanted

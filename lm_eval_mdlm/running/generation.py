@@ -179,7 +179,7 @@ def _lines(backbone: Backbone, requests: Sequence[RowRequest]) -> Iterator[str]:
     if held := sum(number for text, number in texts.items() if text_holds_mask(backbone, text)):
         yield f"the text of the mask token stands in the given answers of {held} of {len(requests)} rows, {ordinary}"
     if requests[-1].repeat and not config.draws:
-        yield "all samples of a prompt are the same without a temperature above 0 or score=random."
+        yield "all samples of a prompt are the same, since nothing is drawn; set a temperature above 0."
 
 
 def _answer(raw: Any) -> Answer | None:
