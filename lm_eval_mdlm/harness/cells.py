@@ -22,7 +22,7 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
     Raises:
         UsageError: If a cell's results cannot be read, or a file cannot be written.
     """
-    rows = [row for cell in cells for row in _rows(cell, output / "cells" / cell.name)]
+    rows = [row for cell in cells for row in _rows(cell, cell.folder(output))]
     table = pandas.DataFrame(rows).convert_dtypes()
     for name, write in (("cells.csv", table.to_csv), ("cells.parquet", table.to_parquet)):
         unfinished = output / f"{name}.part"
@@ -77,7 +77,7 @@ def _options(cell: Cell, results: Mapping[str, Any], task: str) -> dict[str, Any
     plain = {
         name: value if isinstance(value, (int, float, str)) or value is None else json.dumps(value)
         for name, value in effective.items()
-        if name not in ("seed",)
+        if name != "seed"  # the cell's own, which is there already
     }
     return {**plain, "nominal_nfe": _nominal(effective)}
 

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from .cells import write_table
 from .model import MDLM
-from .sweep_config import Cell, Prompt, SweepConfig
+from .sweep_config import Cell, Prompt, SweepConfig, ways_of_one_seed
 
 
 logger = logging.getLogger("lm_eval.mdlm")
 IDENTITY_FILE = "sweep.json"
-CELLS, JOURNAL = "cells", "journal"
-"""Folders of a sweep: a finished cell each, and finished requests."""
+JOURNAL = "journal"
+"""Folder of a sweep's finished requests."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,12 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
         {"batch_size": config.batch_size, "device": config.device},
     )
     model.processes.everyones(lambda: _claim(config, output) if model.rank == 0 else None)
-    cells = config.cells(lambda options: _draws(model, config, manager, options))
+    tasks_draw = _have_temperature(config, manager)
+    cells = config.cells(lambda options: _draws(model.config, options, tasks_draw))
     failed: dict[str, str] = {}
-    done = [cell for cell in cells if _is_done(model, output, cell)]
-    if model.rank == 0 and len(config.seeds) > 1 and (same := _ways_of_one_seed(cells)):
+    # As process 0 sees it: the others may look at another disk.
+    done = model.processes.everyones(lambda: [cell for cell in cells if cell.folder(output).is_dir()])[0]
+    if model.rank == 0 and len(config.seeds) > 1 and (same := ways_of_one_seed(cells)):
         logger.warning("%d ways to decode draw nothing and run with seed %d alone.", same, config.seeds[0])
     # A damaged one is told before any pass is run.
     model.processes.everyones(lambda: write_table(output, done) if model.rank == 0 and done else None)
@@ -70,7 +72,7 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
         if cell not in done:
             progress.begins(cell, shown=model.rank == 0)
             try:
-                _run_cell(config, manager, model, cell, output / CELLS / cell.name)
+                _run_cell(config, manager, model, cell, cell.folder(output))
             except Exception as error:  # whatever ends one cell is told, and the others go on
                 failed[cell.name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 logger.error("cell %s failed: %s", cell.name, failed[cell.name])
@@ -120,22 +122,15 @@ def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
                 ) from None
 
 
-def _draws(model: MDLM, config: SweepConfig, manager: TaskManager, options: Mapping[str, Any]) -> bool:
-    """Whether seeds can matter, as far as options and tasks tell beforehand."""
-    if DecodingConfig.from_options(options, model.config).draws:
-        return True
+def _have_temperature(config: SweepConfig, manager: TaskManager) -> bool:
+    """Whether a task samples by its own settings."""
     own = [task.get_config("generation_kwargs") or {} for task in manager.load(list(config.tasks))["tasks"].values()]
-    return "temperature" not in options and any(float(one.get("temperature") or 0) > 0 for one in own)
+    return any(float(one.get("temperature") or 0) > 0 for one in own)
 
 
-def _ways_of_one_seed(cells: Sequence[Cell]) -> int:
-    ways = [cell.options for cell in cells if cell.prompt == cells[0].prompt]
-    return sum(ways.count(way) == 1 for way in ways)
-
-
-def _is_done(model: MDLM, output: Path, cell: Cell) -> bool:
-    """As process 0 sees it: the others may look at another disk."""
-    return model.processes.everyones(lambda: (output / CELLS / cell.name).is_dir())[0]
+def _draws(base: DecodingConfig, options: Mapping[str, Any], tasks_draw: bool) -> bool:
+    """Whether seeds can matter, as far as options and tasks tell beforehand."""
+    return DecodingConfig.from_options(options, base).draws or (tasks_draw and "temperature" not in options)
 
 
 def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell, folder: Path) -> None:

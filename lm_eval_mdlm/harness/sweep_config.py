@@ -48,6 +48,10 @@ class Cell:
         """All that tells it apart from other cells of its sweep, as plain values."""
         return {**dataclasses.asdict(self), "options": dict(self.options)}
 
+    def folder(self, output: Path) -> Path:
+        """Where a sweep that writes to `output` keeps its results."""
+        return output / "cells" / self.name
+
     @property
     def name(self) -> str:
         """For its folder: readable, and of no other cell."""
@@ -154,6 +158,14 @@ class SweepConfig:
             for shots in self.num_fewshot
             for seed in (self.seeds if draws(options) else self.seeds[:1])
         ]
+
+
+def ways_of_one_seed(cells: Sequence[Cell]) -> int:
+    """How many ways to decode run with one seed alone."""
+    seeds: dict[str, set[int]] = {}
+    for cell in cells:
+        seeds.setdefault(json.dumps(cell.options), set()).add(cell.seed)
+    return sum(len(own) == 1 for own in seeds.values())
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.sweep_config import OWN, Prompt, SweepConfig
+from lm_eval_mdlm.harness.sweep_config import OWN, Prompt, SweepConfig, ways_of_one_seed
 
 
 GRID = [
@@ -47,6 +47,7 @@ def test_cells_are_the_product_of_all_axes_each_once(tmp_path):
     found = [(*map(cell.options.get, names), cell.prompt.name, cell.num_fewshot, cell.seed) for cell in cells]
     assert found == expected
     assert len({cell.name for cell in cells}) == len(cells)
+    assert ways_of_one_seed(cells) == 6  # those of med, however many prompts and shots each has
     assert not any(set(cell.name) & set("/\\: \n") for cell in cells)
 
 
