@@ -24,7 +24,7 @@ from .job import Job, Kind, Work
 from .query import Query, Reading
 from .reader import grouped
 from .readout import Readout
-from .recorded import states_at
+from .states import states_at
 
 
 @dataclass(frozen=True, kw_only=True)

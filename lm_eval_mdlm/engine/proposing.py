@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..decoding.bias import Bias
 from .query import Reading
 from .reader import grouped
 from .readout import Readout
 from .row import Row
+from .states import states_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +44,9 @@ def propose(readout: Readout, wishes: Sequence[Wish]) -> list[NDArray[np.int64]]
         own = [wishes[i] for i in members]
         draws = [wish.row.draw(int(position)) for wish in own for position in wish.row.wanted[wish.picked]]
         gains = [gain for wish in own for gain in wish.gains] if any(wish.bias for wish in own) else None
-        drawn = readout.sample(rule, _picked_states(own), draws, gains)
+        states = states_at(rule, [wish.seen.states[0] for wish in own], [wish.picked for wish in own])
+        drawn = readout.sample(rule, states, draws, gains)
         ends = np.cumsum([len(wish.picked) for wish in own])[:-1]
         for i, one in zip(members, np.split(np.array(drawn), ends), strict=True):
             tokens[i] = one
     return tokens
-
-
-def _picked_states(wishes: Sequence[Wish]) -> Float[Tensor, "S D"]:
-    """States of the picked positions of several rows; under guidance all unconditional ones follow the others."""
-    together = torch.cat([wish.seen.states[0] for wish in wishes])
-    starts = [0, *accumulate(len(wish.seen.states[0]) for wish in wishes)]
-    sides = range(wishes[0].row.plan.nfe_per_step)
-    places = [
-        start + side * len(wish.row.wanted) + wish.picked
-        for side in sides
-        for wish, start in zip(wishes, starts, strict=False)
-    ]
-    return together[torch.from_numpy(np.concatenate(places)).to(together.device, non_blocking=True)]

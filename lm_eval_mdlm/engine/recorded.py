@@ -10,11 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..decoding.logits import LogitRule
 from .change import Change
 from .filling import Filling
 from .job import Work
@@ -23,6 +20,7 @@ from .query import Reading
 from .reader import grouped
 from .readout import Readout
 from .row import Row
+from .states import states_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,20 +132,3 @@ def _log_probs(
         for i, own in zip(members, np.split(log_prob, ends), strict=True):
             found[i][others[i]] = own
     return [own.astype(np.float32) for own in found]
-
-
-def states_at(
-    rule: LogitRule, states: Sequence[Float[Tensor, "_ D"]], places: Sequence[NDArray[np.int64]]
-) -> Float[Tensor, "S D"]:
-    """Some states of several jobs as `Readout.statistics` takes them: under guidance all unconditional ones follow.
-
-    Args:
-        rule: Of all jobs.
-        states: Of each job, as a reading has them.
-        places: For each job, which of its wanted positions.
-    """
-    halves = []
-    for own, at in zip(states, places, strict=True):
-        index = torch.from_numpy(at).to(own.device, non_blocking=True)
-        halves.append([half[index] for half in own.chunk(2 if rule.guided else 1)])
-    return torch.cat([half for side in zip(*halves, strict=True) for half in side])
