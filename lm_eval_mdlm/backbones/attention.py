@@ -4,6 +4,7 @@ Registered under names that have no mask function, so that transformers builds n
 other is said by `canvas_starts` and `canvas_lengths` alone, which reach these functions as keywords of a layer's call.
 """
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -40,10 +41,11 @@ def packed_sdpa(
     *,
     canvas_lengths: Sequence[int],
     memory: MemoryLayout | None = None,
+    sights: Sequence[Sequence[tuple[int, int]]] | None = None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 T Hq D"], None]:
-    """Attention inside each canvas, by one call of torch's own attention per canvas."""
+    """Attention inside each canvas, by one call of torch's own for each run of tokens that see alike."""
     # Rotation in float32 leaves queries and keys wider than values.
     query, key = query.to(value.dtype), key.to(value.dtype)
     key_lengths = canvas_lengths
@@ -51,14 +53,16 @@ def packed_sdpa(
         written = memory.memory.write(module.layer_idx, memory.places, *_by_token(key, value))  # type: ignore[arg-type]
         key, value = (part.transpose(0, 1)[None] for part in written)
         key_lengths = memory.lengths
-    grouped = query.shape[1] != key.shape[1]
+    sees = functools.partial(scaled_dot_product_attention, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
     lengths = (canvas_lengths, key_lengths, key_lengths)
     parts = (torch.split(part, list(own), dim=2) for part, own in zip((query, key, value), lengths, strict=True))
-    mixed = [
-        scaled_dot_product_attention(q, k, v, scale=scaling, enable_gqa=grouped)
-        for q, k, v in zip(*parts, strict=True)
-        if q.shape[2]
-    ]
+    mixed: list[Tensor] = []
+    for canvas, (q, k, v) in enumerate(zip(*parts, strict=True)):
+        # Each run by itself, rather than a mask: its bits are then those of a pass over that run alone.
+        runs = sights[canvas] if sights is not None else ((q.shape[2], k.shape[2]),)
+        if q.shape[2]:
+            queries = torch.split(q, [count for count, _ in runs], dim=2)
+            mixed += [sees(own, k[:, :, :keys], v[:, :, :keys]) for own, (_, keys) in zip(queries, runs, strict=True)]
     return torch.cat(mixed, dim=2).transpose(1, 2).contiguous(), None
 
 

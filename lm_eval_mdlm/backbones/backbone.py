@@ -48,7 +48,7 @@ class SpecialTokens:
 
 
 class Backbone(abc.ABC):
-    """A bidirectional network over packed canvases.
+    """A bidirectional or block-causal network over packed canvases.
 
     Canvases are laid end to end without padding: `token_ids` has T tokens, `lengths` sums to T, and no
     canvas sees another. A pass is split in two so that the vocabulary is only ever touched where a
@@ -77,6 +77,9 @@ class Backbone(abc.ABC):
     """Memory that keys and values kept between passes take per token of a canvas; None if this backbone keeps none."""
     lookback: int = 0
     """1 where a token is predicted from the state before its own, else 0."""
+    grid_block: int | None = None
+    """Positions of a grid block, for a block-causal network: a token sees its own and earlier blocks of the grid that
+    begins at its canvas's first token, and no later one. None where every token sees its whole canvas."""
 
     @abc.abstractmethod
     def states(

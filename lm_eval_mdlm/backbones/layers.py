@@ -42,6 +42,7 @@ class TransformersLayers:
 
     def _run(self, token_ids: Int[Tensor, " T"], layout: Layout) -> Float[Tensor, "T D"]:
         """States of all tokens: a foreign layer gives no fewer."""
+        sights = layout.sights  # found on the host
         token_ids, layout = token_ids.to(self._table.device, non_blocking=True), layout.to(self._table.device)
         rotary = self._table.at(layout.position_ids, layout.longest_canvas)
         hidden: Tensor = self._body.embed_tokens(token_ids[None])
@@ -57,6 +58,7 @@ class TransformersLayers:
                 canvas_lengths=layout.lengths,
                 longest_canvas=layout.longest,
                 memory=layout.memory,
+                sights=sights,
             )
         normed: Tensor = self._body.norm(hidden)
         return normed[0]

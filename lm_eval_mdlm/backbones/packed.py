@@ -39,16 +39,18 @@ class PackedBackbone(Backbone):
         float32_rope: bool,
         device: torch.device,
         description: Mapping[str, Any],
+        grid_block: int | None = None,
     ) -> None:
         """Wrap `network`, which has `model` (embed_tokens, layers, norm, rotary_emb) and `lm_head`.
 
         With `shift`, row i - 1 predicts token i. With `float32_rope`, queries and keys are rotated in float32.
+        With `grid_block`, tokens do not see beyond the end of their grid block.
         """
         self.mask_token_id, self.end_token_ids = tokens.mask_token_id, tokens.end_token_ids
         self.bos_token_id, self.tokenizer = tokens.bos_token_id, tokenizer
         self.vocab_size, self.max_length = network.config.vocab_size, network.config.max_position_embeddings
         self.device, self.dtype = device, network.dtype
-        self.family = family
+        self.family, self.grid_block = family, grid_block
         self._lm_head, self.lookback = network.lm_head, int(shift)
         table = RotaryTable(
             network.model.rotary_emb, dtype=torch.float32 if float32_rope else self.dtype, device=device
@@ -69,7 +71,7 @@ class PackedBackbone(Backbone):
         """See `Backbone.states`. Extra tokens fill a small pass up; they make a canvas of their own."""
         assert sum(lengths) == len(token_ids), f"{sum(lengths)} tokens in {list(lengths)}, got {len(token_ids)}"
         num_tokens = self._body.padded(self._products.padded(len(token_ids)))
-        return self._pass(token_ids, Layout.of(lengths, num_tokens), wanted)
+        return self._pass(token_ids, Layout.of(lengths, num_tokens, self.grid_block), wanted)
 
     def reserve(self, length: int) -> Slot:
         """See `Backbone.reserve`."""
@@ -91,7 +93,11 @@ class PackedBackbone(Backbone):
         first_token = dict(zip(order, [0, *accumulate(counts)], strict=False))
         num_tokens = self._body.padded(self._products.padded(sum(counts)))
         layout = Layout.of_parts(
-            self._memory, [parts[i].slot for i in order], [parts[i].positions for i in order], num_tokens
+            self._memory,
+            [parts[i].slot for i in order],
+            [parts[i].positions for i in order],
+            num_tokens,
+            self.grid_block,
         )
         token_ids = torch.cat([parts[i].token_ids for i in order])
         wanted = torch.cat([part.wanted + first_token[i] for i, part in enumerate(parts)])
