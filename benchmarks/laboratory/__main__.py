@@ -1,6 +1,6 @@
 """Every sampler's own error against its passes: total variation and divergence of its texts, on exact networks.
 
-    python -m benchmarks.laboratory --threads 1
+    python -m benchmarks.laboratory --threads 1 --processes 2
 
 The network is replaced by the exact posteriors of a known joint: a Markov chain, and a chain with a noisy copy of
 itself half a text away. Short texts are listed, so that distances are exact (`law of`: texts) and drawn texts stand
@@ -11,16 +11,14 @@ ends the script with an error.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.laboratory.figure import draw
-from benchmarks.laboratory.joint import Joint, chain, copies
-from benchmarks.laboratory.measures import Line, Sizes, estimated, listed, noise_floor, number
-from benchmarks.laboratory.settings import GRIDS, Grid, Options, named
+from benchmarks.laboratory.measures import Line, Sizes, number
+from benchmarks.laboratory.settings import GRIDS
+from benchmarks.laboratory.sharing import all_measured, benches
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.report import Report
 from lm_eval_mdlm.traces.plot import can_plot
@@ -28,35 +26,6 @@ from lm_eval_mdlm.traces.plot import can_plot
 
 SHARES = (0.25, 0.5, 0.75)
 """Of one pass a token, at which samplers are compared."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A joint, and how samplers are measured on it."""
-
-    joint: Joint
-    measure: Callable[[Joint, Grid, Options, Sizes], Line]
-    beside: Line
-    """The same for all samplers."""
-
-
-def benches(seed: int, short: int, long: int, sizes: Sizes) -> Iterator[Bench]:
-    """Both joints, with texts that can be listed and with long ones."""
-    for make in (chain, copies):
-        joint = make(vocab_size=3, length=short, seed=seed)
-        floor = noise_floor(joint, sizes.samples)
-        beside: Line = {f"{name} of exact samples": value for name, value in floor.items()}
-        yield Bench(replace(joint, name=f"{joint.name} of {short}"), listed, beside)
-        joint = make(vocab_size=5, length=long, seed=seed)
-        yield Bench(replace(joint, name=f"{joint.name} of {long}"), estimated, {})
-
-
-def measured(bench: Bench, samplers: Sequence[str], sizes: Sizes) -> Iterator[Line]:
-    """Every setting of the samplers."""
-    settings = [(sampler, options) for sampler in samplers for options in GRIDS[sampler].settings]
-    for sampler, options in tqdm(settings, desc=bench.joint.name, unit="setting"):
-        told = {"joint": bench.joint.name, "sampler": sampler, "setting": named(options)}
-        yield {**told, **bench.measure(bench.joint, GRIDS[sampler], options, sizes), **bench.beside}
 
 
 def at_equal_passes(lines: Sequence[Line], length: int) -> list[Line]:
@@ -94,11 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     made.add_argument("--long-samples", type=int, default=200, help="of each setting, long texts (%(default)s)")
     made.add_argument("--orders", type=int, default=5, help="of samplers that draw their own (%(default)s)")
     made.add_argument("--seed", type=int, default=4, help="of the joints (%(default)s)")
+    made.add_argument("--processes", type=int, default=1, help="that share samplers and joints (%(default)s)")
     options = parsed(made, argv)
     sizes = Sizes(samples=options.samples, long_texts=options.long_samples, keys=options.orders)
     started, lines, compared = time.monotonic(), list[Line](), list[Line]()
-    for bench in benches(options.seed, options.length, options.long_length, sizes):
-        own = list(measured(bench, options.samplers, sizes))
+    of = list(benches(options.seed, options.length, options.long_length, sizes))
+    for bench, own in zip(
+        of, all_measured(of, options.samplers, sizes, threads=options.threads, processes=options.processes), strict=True
+    ):
         lines, compared = lines + own, compared + at_equal_passes(own, bench.joint.length)
     told = {"seconds": round(time.monotonic() - started), "samples": sizes.samples, "long samples": sizes.long_texts}
     typed = command("laboratory", argv)
