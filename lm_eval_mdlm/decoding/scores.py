@@ -51,6 +51,16 @@ class Candidates:
     """What the policy left with each row after its last pass."""
     biases: tuple[Bias | None, ...] = ()
     """What a look adds to logits, one per row, for samples to be drawn with it too; empty for none at all."""
+    divergence: Float[Tensor, "B N"] | None = None
+    """KL divergence of an eligible position's distribution from the one in the pass before, nats; NaN in the first pass
+    of a block, undefined elsewhere. None unless a policy compares."""
+
+    def at_eligible(self, name: str, values: Tensor) -> Tensor:
+        """A column with other values at the eligible positions, row after row."""
+        column: Tensor = getattr(self, name)
+        if self.eligible.all():
+            return values.view(column.shape)
+        return column.masked_scatter(self.eligible, values)
 
 
 Score = Callable[[Candidates], PerPosition]
