@@ -1,7 +1,7 @@
 """In which order eligible positions are committed: lower scores first, ties to the leftmost."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +55,11 @@ class Candidates:
     """KL divergence of an eligible position's distribution from the one in the pass before, nats; NaN in the first pass
     of a block, undefined elsewhere. None unless a policy compares."""
 
-    def at_eligible(self, name: str, values: Tensor) -> Tensor:
-        """A column with other values at the eligible positions, row after row."""
-        column: Tensor = getattr(self, name)
-        if self.eligible.all():
-            return values.view(column.shape)
-        return column.masked_scatter(self.eligible, values)
+    def with_eligible(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Some columns with other values at the eligible positions, row after row."""
+        if self.eligible.all():  # so it is where no answer is waited for, and then there is nothing to be kept
+            return {name: values.view(self.eligible.shape) for name, values in columns.items()}
+        return {name: getattr(self, name).masked_scatter(self.eligible, values) for name, values in columns.items()}
 
 
 Score = Callable[[Candidates], PerPosition]

@@ -45,7 +45,7 @@ class Credit(DecodingPolicy):
         memories = self._credits(candidates)
         biases = tuple(self._bias(credits) for credits in memories)
         seen = Statistics.unpacked(look.statistics(biases))
-        columns = {name: candidates.at_eligible(name, getattr(seen, name)) for name in SEEN}
+        columns = candidates.with_eligible({name: getattr(seen, name) for name in SEEN})
         return replace(candidates, **columns, token=columns["argmax"], memories=memories, biases=biases)
 
     def _credits(self, candidates: Candidates) -> tuple[Credits, ...]:
