@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from .types import Logits
 
@@ -33,3 +36,18 @@ def biased(logits: Logits, gains: Sequence[Mapping[int, float]]) -> Logits:
     packed = torch.tensor(list(zip(*entries, strict=True)), dtype=torch.float64).to(logits.device, non_blocking=True)
     at = (packed[0].long(), packed[1].long())
     return logits.index_put(at, logits[at] + packed[2].float())  # no place comes twice
+
+
+def packed_gains(gains: Sequence[Mapping[int, float]], vocab_size: int) -> Int[Tensor, "2 n"]:
+    """All gains in one piece, on the host.
+
+    Args:
+        gains: For each row its tokens and what they gain.
+        vocab_size: Logits of a row.
+
+    Returns:
+        Places among the logits of all rows, one row behind the other, and the bits of what is added there, as float64.
+    """
+    places = [row * vocab_size + token for row, own in enumerate(gains) for token in own]
+    added = np.array([gain for own in gains for gain in own.values()], dtype=np.float64)
+    return torch.from_numpy(np.stack([np.array(places, dtype=np.int64), added.view(np.int64)]))

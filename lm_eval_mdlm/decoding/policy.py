@@ -65,6 +65,11 @@ class DecodingPolicy(abc.ABC):
         return False
 
     @property
+    def compares(self) -> bool:
+        """Whether `Candidates.divergence` must be read."""
+        return False
+
+    @property
     def proposes(self) -> bool:
         """Whether `look` draws the proposals, so that its tokens are those that positions would take."""
         return False
@@ -87,7 +92,8 @@ class DecodingPolicy(abc.ABC):
     @property
     def depends_on_distributions_alone(self) -> bool:
         """Whether what is committed follows from the distributions of this pass, so that texts have a probability."""
-        return not (self.needs_noise or self.needs_tokens or self.looks or self.may_pause or self.revises)
+        sees_more = self.needs_noise or self.needs_tokens or self.looks or self.compares
+        return not (sees_more or self.may_pause or self.revises)
 
     def check_blocks(self, num_blocks: int) -> None:  # noqa: B027  most rules run with any number
         """Raise UsageError if the rule cannot run over this many blocks that hold masks; 0 where nothing is to do."""

@@ -1,7 +1,7 @@
 """In which order eligible positions are committed: lower scores first, ties to the leftmost."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,15 @@ class Candidates:
     """What the policy left with each row after its last pass."""
     biases: tuple[Bias | None, ...] = ()
     """What a look adds to logits, one per row, for samples to be drawn with it too; empty for none at all."""
+    divergence: Float[Tensor, "B N"] | None = None
+    """KL divergence of an eligible position's distribution from the one in the pass before, nats; NaN in the first pass
+    of a block, undefined elsewhere. None unless a policy compares."""
+
+    def with_eligible(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Some columns with other values at the eligible positions, row after row."""
+        if self.eligible.all():  # so it is where no answer is waited for, and then there is nothing to be kept
+            return {name: values.view(self.eligible.shape) for name, values in columns.items()}
+        return {name: getattr(self, name).masked_scatter(self.eligible, values) for name, values in columns.items()}
 
 
 Score = Callable[[Candidates], PerPosition]

@@ -34,6 +34,10 @@ class Wrapped(DecodingPolicy):
         return self.rule.looks
 
     @property
+    def compares(self) -> bool:
+        return self.rule.compares
+
+    @property
     def proposes(self) -> bool:
         return self.rule.proposes
 

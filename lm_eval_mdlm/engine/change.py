@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .kept import Kept
+
 
 NOWHERE = np.zeros(0, dtype=np.int64)
 
@@ -30,3 +32,5 @@ class Change:
     """Of the policy."""
     exit_memory: Any = None
     """Of the exit rule."""
+    kept: Kept | None = None
+    """Distributions that the next pass is compared with; None where nothing is compared."""

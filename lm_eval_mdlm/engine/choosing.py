@@ -12,6 +12,7 @@ from torch import Tensor
 from ..decoding.bias import Bias
 from ..decoding.policy import Decision, DecodingPolicy
 from ..decoding.scores import Candidates
+from .kept import Kept
 from .looking import PassLook
 from .proposing import Wish, propose
 from .query import Reading
@@ -41,6 +42,8 @@ class Choice:
     memory: Any
     bias: Bias | None = None
     """What the look added to logits, for samples."""
+    kept: Kept | None = None
+    """Distributions for the next pass to be compared with; None for a policy that compares nothing."""
 
 
 def choose(rows: Sequence[Row], reading: Reading, readout: Readout) -> list[Choice]:
@@ -61,8 +64,9 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
     grid = _Grid([len(row.wanted) for row in rows])
     candidates = _candidates(policy, rows, reading, grid)
     if policy.looks:
-        candidates = policy.look(PassLook(rows, reading, readout, candidates.eligible), candidates)
-        reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in SEEN_ANEW})
+        before, candidates = candidates, policy.look(PassLook(rows, reading, readout), candidates)
+        anew = [name for name in SEEN_ANEW if getattr(candidates, name) is not getattr(before, name)]
+        reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in anew})
     biases = candidates.biases or (None,) * len(rows)
     if policy.needs_tokens and not policy.proposes:
         candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))
@@ -79,6 +83,7 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
             seen=reading.one(i),
             memory=memory,
             bias=bias,
+            kept=Kept(rows[i].wanted, reading.states[i], reading.logits[i]) if policy.compares else None,
         )
         for i, (memory, bias) in enumerate(zip(decision.memories, biases, strict=True))
     ]
@@ -123,6 +128,7 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         block_length=numbers[3],
         num_blocks=numbers[4],
         memories=tuple(row.memory for row in rows),
+        divergence=grid.of(reading.divergence) if policy.compares else None,
     )
 
 

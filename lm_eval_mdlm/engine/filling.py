@@ -39,6 +39,7 @@ class Filling(Kind):
                 log_probs=choices[i].seen.log_prob if row.plan.gold else None,
                 memory=choices[i].memory,
                 exit_memory=exits[i][1],
+                kept=choices[i].kept,
             )
             for i, (row, wish) in enumerate(zip(jobs, wishes, strict=True))
         ]

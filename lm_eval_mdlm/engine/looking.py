@@ -2,43 +2,45 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding.bias import Bias
 from ..decoding.logits import LogitRule
-from ..decoding.look import Look, Reader, States
+from ..decoding.look import Look, Reader
+from .kept import logits_at
 from .query import Reading
 from .reader import grouped
 from .readout import Readout
 from .row import Row
+from .states import states_at
 
 
 class PassLook(Look):
     """One pass over rows of one policy, at their eligible positions."""
 
-    def __init__(self, rows: Sequence[Row], reading: Reading, readout: Readout, eligible: Bool[Tensor, "B N"]) -> None:
+    def __init__(self, rows: Sequence[Row], reading: Reading, readout: Readout) -> None:
         self._rows, self._reading, self._readout = rows, reading, readout
-        counts = [int(row.wanted_eligible.sum()) for row in rows]
-        self._starts = np.cumsum([0, *counts]).tolist()
-        assert self._starts[-1] == int(eligible.sum())
 
     @cached_property
-    def states(self) -> Sequence[States]:
-        """See `Look`."""
-        return [
-            States(row.wanted, states).at(row.wanted[row.wanted_eligible])
-            for row, states in zip(self._rows, self._reading.states, strict=True)
-        ]
+    def _starts(self) -> list[int]:
+        """Number of every row's first entry, and of all entries."""
+        return [0, *accumulate(int(row.wanted_eligible.sum()) for row in self._rows)]
+
+    @cached_property
+    def _places(self) -> list[NDArray[np.int64]]:
+        """Of every row's entries among its wanted positions."""
+        return [row.wanted_eligible.nonzero()[0] for row in self._rows]
 
     @property
     def temperatures(self) -> Sequence[float]:
         """See `Look`."""
-        return [row.plan.temperature for row in self._rows for _ in row.wanted_eligible.nonzero()[0]]
+        return [row.plan.temperature for row in self._rows for _ in range(int(row.wanted_eligible.sum()))]
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -47,29 +49,21 @@ class PassLook(Look):
 
     def statistics(self, biases: Sequence[Bias]) -> Float64[Tensor, "C E"]:
         """See `Look`."""
-        places = [row.wanted[row.wanted_eligible].tolist() for row in self._rows]
 
         def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
-            gains = [biases[i].at(position) for i in members for position in places[i]]
-            return self._readout.biased_statistics(rule, self._together(rule, self.states, members), gains)
+            gains = [biases[i].at(at) for i in members for at in self._rows[i].wanted[self._places[i]].tolist()]
+            logits = [self._reading.logits[i] for i in members]
+            if all(logits):
+                return self._readout.biased(rule, logits_at(logits, [self._places[i] for i in members]), gains)
+            return self._readout.biased_statistics(rule, self._states(rule, members), gains)
 
         return self._by_rule(read)
-
-    def divergence(self, before: Sequence[States]) -> NDArray[np.float32]:
-        """See `Look`."""
-
-        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "1 _"]:
-            both = (self._together(rule, sides, members) for sides in (self.states, before))
-            return self._readout.divergence(rule, *both).double()[None]
-
-        found: NDArray[np.float32] = self._by_rule(read)[0].float().numpy()
-        return found
 
     def read(self, reader: Reader, bytes_per_entry: int) -> Float64[Tensor, "C E"]:
         """See `Look`."""
 
         def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
-            states = self._together(rule, self.states, members)
+            states = self._states(rule, members)
             return self._readout.look(rule, states, reader, self._entries(members), bytes_per_entry)
 
         return self._by_rule(read)
@@ -90,10 +84,5 @@ class PassLook(Look):
         assert columns is not None
         return columns
 
-    def _together(self, rule: LogitRule, states: Sequence[States], members: Sequence[int]) -> Float[Tensor, "S D"]:
-        """States of several rows; under guidance all unconditional ones follow the others."""
-        values = [states[i].values for i in members]
-        if rule.guided:
-            halves = [both.chunk(2) for both in values]
-            values = [half for side in zip(*halves, strict=True) for half in side]
-        return torch.cat(values) if len(values) > 1 else values[0]
+    def _states(self, rule: LogitRule, members: Sequence[int]) -> Float[Tensor, "S D"]:
+        return states_at(rule, [self._reading.states[i] for i in members], [self._places[i] for i in members])

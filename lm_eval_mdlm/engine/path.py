@@ -46,7 +46,7 @@ class Following(Kind):
             tokens = row.given[positions]
             changes.append(
                 FollowedChange(
-                    Change(positions, tokens, memory=choice.memory),
+                    Change(positions, tokens, memory=choice.memory, kept=choice.kept),
                     reading.log_prob[at][picked].tolist(),
                     bool((reading.argmax[at][picked] == tokens).all()),
                 )

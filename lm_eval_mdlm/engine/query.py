@@ -1,7 +1,7 @@
 """What the engine asks a network, and what it learns: plain data, that knows of no policy, text or estimate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding.logits import LogitRule
+from .kept import Comparison
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +29,11 @@ class Query:
     """Positions that the pass computes, ascending, while all others stay as earlier passes left them in the job's
     slots; None where nothing is kept between passes."""
 
+    looked_at: bool = False
+    """Whether the distributions will be read again, so that logits are better kept where they take little."""
+    compared: Comparison | None = None
+    """What is compared with the pass before; None for nothing."""
+
     @property
     def num_rows(self) -> int:
         """States that the pass has to give, of all canvases together."""
@@ -36,6 +42,7 @@ class Query:
 
 COLUMNS = ("entropy", "confidence", "margin", "logit_gap", "argmax", "log_prob")
 """Of a reading, in the order of packed statistics."""
+ALL_COLUMNS = (*COLUMNS, "divergence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +57,14 @@ class Reading:
     argmax: NDArray[np.int64]
     log_prob: NDArray[np.float32]
     """Of the targets, nats; NaN where none was named."""
+    divergence: NDArray[np.float32]
+    """KL divergence from the pass before, nats; NaN where nothing was compared."""
     ends: list[int]
     """Where each job's numbers end; the first entry, 0, is where they begin."""
     states: list[Float[Tensor, "_ D"]]
     """Of each job, on the device; under guidance the unconditional states follow the conditional ones."""
+    logits: list[tuple[Float[Tensor, "_ V"], ...]]
+    """Of each job what the head gave, on the device, once or, under guidance, twice; empty where it was not kept."""
 
     def at(self, job: int) -> slice:
         """Where the numbers of a job are."""
@@ -67,13 +78,14 @@ class Reading:
 
     def replaced(self, columns: Mapping[str, NDArray[Any]]) -> "Reading":
         """The same with some columns exchanged."""
-        return Reading(**{name: columns.get(name, getattr(self, name)) for name in (*COLUMNS, "ends", "states")})
+        return replace(self, **columns) if columns else self  # type: ignore[arg-type]
 
     def one(self, job: int) -> "Reading":
         """The reading of one job; its numbers are views."""
         at = self.at(job)
-        columns = {name: getattr(self, name)[at] for name in COLUMNS}
-        return Reading(**columns, ends=[0, at.stop - at.start], states=[self.states[job]])
+        columns = {name: getattr(self, name)[at] for name in ALL_COLUMNS}
+        ends = [0, at.stop - at.start]
+        return Reading(**columns, ends=ends, states=[self.states[job]], logits=[self.logits[job]])
 
     def of(self, members: Sequence[int]) -> "Reading":
         """The reading of some of the jobs, in ascending order."""
@@ -81,5 +93,6 @@ class Reading:
             return self
         places = self.places(members)
         ends = np.cumsum([0, *(self.ends[i + 1] - self.ends[i] for i in members)]).tolist()
-        columns = {name: getattr(self, name)[places] for name in COLUMNS}
-        return Reading(**columns, ends=ends, states=[self.states[i] for i in members])
+        columns = {name: getattr(self, name)[places] for name in ALL_COLUMNS}
+        states, logits = [self.states[i] for i in members], [self.logits[i] for i in members]
+        return Reading(**columns, ends=ends, states=states, logits=logits)

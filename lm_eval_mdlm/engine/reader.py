@@ -1,7 +1,7 @@
 """From the queries of several jobs to one reading: a packed forward pass, and statistics where they are wanted."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -11,10 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..backbones.backbone import Backbone, CanvasPart
+from ..decoding.logits import LogitRule
 from ..errors import UsageError
 from .job import Job
+from .kept import Comparison, logits_at
 from .query import COLUMNS, Query, Reading
 from .readout import Readout
+from .states import states_at
 
 
 def read(readout: Readout, jobs: Sequence[Job]) -> Reading:
@@ -73,31 +76,64 @@ def _statistics(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], querie
         logit_gap=np.empty(ends[-1], dtype=np.float32),
         argmax=np.empty(ends[-1], dtype=np.int64),
         log_prob=np.full(ends[-1], np.nan, dtype=np.float32),
+        divergence=np.full(ends[-1], np.nan, dtype=np.float32),
         ends=ends,
         states=list(states),
+        logits=[()] * len(states),
     )
     for (rule, has_targets), members in grouped(
         range(len(queries)), lambda i: (queries[i].rule, queries[i].targets is not None)
     ).items():
-        own = [states[i] for i in members]
-        if rule.guided:
-            halves = [both.chunk(2) for both in own]
-            own = [half for side in zip(*halves, strict=True) for half in side]
-        targets = [target for i in members if (target := queries[i].targets) is not None]
-        packed = readout.statistics(
-            rule,
-            torch.cat(own) if len(own) > 1 else own[0],
-            torch.from_numpy(np.concatenate(targets)) if has_targets else None,
-        )
-        places = reading.places(members)
-        for name, values in zip(COLUMNS, packed.numpy(), strict=False):  # the last one is there for targets only
-            getattr(reading, name)[places] = values
+        _read(readout, rule, reading, {i: queries[i] for i in members}, has_targets=has_targets)
     if np.isnan(reading.entropy).any():
         raise UsageError(
             f"the network returned NaN in dtype={readout.backbone.dtype}, or -inf for all that may be proposed; use "
             f"dtype=bfloat16 or float32, suppress fewer tokens, and check the checkpoint."
         )
     return reading
+
+
+def _read(
+    readout: Readout, rule: LogitRule, reading: Reading, queries: Mapping[int, Query], *, has_targets: bool
+) -> None:
+    """Fill in what some jobs ask for, whose rule is the same and of which all or none have targets."""
+    members, counts = list(queries), [len(query.wanted) for query in queries.values()]
+    targets = [query.targets for query in queries.values() if query.targets is not None]
+    packed, logits = readout.enqueue(
+        rule,
+        states_at(rule, [reading.states[i] for i in members], [np.arange(count) for count in counts]),
+        torch.from_numpy(np.concatenate(targets)) if has_targets else None,
+        keep=any(query.looked_at for query in queries.values()),
+    )
+    if logits:
+        for i, *own in zip(members, *(torch.split(side, counts) for side in logits), strict=True):
+            reading.logits[i] = tuple(own)
+    compared = {i: query.compared for i, query in queries.items() if query.compared is not None}
+    moved = _divergence(readout, rule, reading, compared) if compared else packed.new_empty(0)
+    # The one wait for the device in a step; float64 holds all of it.
+    together = (torch.cat([packed.flatten(), moved.double()]) if compared else packed).cpu().numpy().reshape(-1)
+    places = reading.places(members)
+    for name, values in zip(COLUMNS, together[: packed.numel()].reshape(packed.shape), strict=False):
+        getattr(reading, name)[places] = values  # the last one is there for targets only
+    if compared:
+        at = np.concatenate([reading.ends[i] + one.rows for i, one in compared.items()])
+        reading.divergence[at] = together[packed.numel() :]
+
+
+def _divergence(
+    readout: Readout, rule: LogitRule, reading: Reading, compared: Mapping[int, Comparison]
+) -> Float[Tensor, " _"]:
+    """Of all that is compared, job after job, on the device: from logits if all were kept, or from states."""
+    rows = [[one.rows for one in compared.values()], [one.rows_before for one in compared.values()]]
+    before = [one.before for one in compared.values()]
+    logits = [[reading.logits[i] for i in compared], [one.logits for one in before]]
+    if all(logits[0]) and all(logits[1]):
+        now, then = (logits_at(own, places) for own, places in zip(logits, rows, strict=True))
+        return readout.reader.divergence(rule, now, then)
+    states = [[reading.states[i] for i in compared], [one.states for one in before]]
+    return readout.enqueue_divergence(
+        rule, *(states_at(rule, own, places) for own, places in zip(states, rows, strict=True))
+    )
 
 
 def grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> dict[Any, list[int]]:

@@ -1,12 +1,8 @@
 """From states to statistics and tokens, a limited number of vocabulary-wide rows at a time."""
 
 import functools
-import importlib.util
-import itertools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -14,105 +10,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..backbones.backbone import Backbone
-from ..backbones.body import in_one_line
 from ..decoding.bias import biased
 from ..decoding.logits import LogitRule
 from ..decoding.look import Reader
 from ..decoding.proposal import gumbel_argmax
 from ..decoding.restriction import Draw, restricted
-from ..decoding.statistics import divergence, statistics
+from ..decoding.transfer import on_device
+from .statistics_reader import PlainStatistics, StatisticsReader, reader_for
 
 
-logger = logging.getLogger("lm_eval.mdlm")
-AS_IT_IS = LogitRule(())
+SHARE_KEPT = 1 / 8
+"""Of the budget of vocabulary-wide buffers, what logits may take beside it that are kept for a second look."""
 BYTES_OF_BIAS = 16
 """Peak bytes per logit that a bias takes beside a reader's own: two copies in float32, and one with gains."""
-
-
-@runtime_checkable
-class StatisticsReader(Protocol):
-    """Reads statistics from a head's logits, after guidance and forbidden tokens."""
-
-    bytes_per_entry: int
-    """Peak bytes per logit while one chunk of rows is read, the head's output included."""
-    bytes_per_pair: int
-    """The same per pair of logits that are compared."""
-    most_rows: int
-    """Rows from which reading more together is no faster."""
-    fixed_rows: bool
-    """Whether every call must have the same number of rows for a row's bits not to depend on it."""
-
-    def __call__(
-        self,
-        rule: LogitRule,
-        conditional: Float[Tensor, "R V"],
-        unconditional: Float[Tensor, "R V"] | None = None,
-        targets: Int[Tensor, " R"] | None = None,
-    ) -> Float64[Tensor, "C R"]:
-        """Packed statistics of every row; with `targets` their log-probabilities too."""
-        ...
-
-    def divergence(
-        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], before: Sequence[Float[Tensor, "R V"]]
-    ) -> Float[Tensor, " R"]:
-        """KL divergence of every row's distribution from the one before it, nats.
-
-        Args:
-            rule: Applied to both.
-            sides: Conditional and, under guidance, unconditional logits.
-            before: As many.
-        """
-        ...
-
-
-class PlainStatistics:
-    """The reader for any device, in torch's own operations.
-
-    Reductions over the vocabulary are summed in another order for another shape, so the number of rows is fixed.
-    """
-
-    bytes_per_entry = 28
-    """The head's output, its float32 copy, the copy with forbidden tokens, probabilities and their entropy terms in
-    two widths; checked by `benchmarks/memory.py`."""
-    bytes_per_pair = 72
-    """The same of two distributions, whose log-probabilities, their difference and its terms are all in float64."""
-    most_rows = 128
-    fixed_rows = True
-
-    def __call__(
-        self,
-        rule: LogitRule,
-        conditional: Float[Tensor, "R V"],
-        unconditional: Float[Tensor, "R V"] | None = None,
-        targets: Int[Tensor, " R"] | None = None,
-    ) -> Float64[Tensor, "C R"]:
-        return statistics(rule.apply(conditional, unconditional), targets).packed()
-
-    def divergence(
-        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], before: Sequence[Float[Tensor, "R V"]]
-    ) -> Float[Tensor, " R"]:
-        """See `StatisticsReader`."""
-        return divergence(rule.apply(*sides), rule.apply(*before))
-
-
-def reader_for(backbone: Backbone) -> StatisticsReader:
-    """The fastest reader that the backbone's device has; a line says so where its kernel cannot be built."""
-    if backbone.device.type != "cuda" or importlib.util.find_spec("triton") is None:
-        return PlainStatistics()
-    try:
-        from ..decoding.fused_statistics import FusedStatistics  # its kernel needs Triton, which only GPU builds bring
-
-        reader = FusedStatistics(backbone.vocab_size, backbone.dtype, backbone.device)
-        logits = torch.zeros(1, backbone.vocab_size, dtype=backbone.dtype, device=backbone.device)
-        target = torch.zeros(1, dtype=torch.long, device=backbone.device)
-        for scale, targets in itertools.product((0.0, 1.0), (None, target)):  # each is a kernel of its own
-            reader(LogitRule((), scale), logits, logits if scale else None, targets)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
-        logger.warning("Statistics are read without Triton (%s), and more slowly.", in_one_line(error))
-        return PlainStatistics()
-    return reader
 
 
 @dataclass(frozen=True)
@@ -154,18 +64,49 @@ class Readout:
             states: R conditional states, followed under guidance by the R unconditional ones.
             targets: For each row a token whose log-probability is wanted too; may be on the host.
         """
+        return self.enqueue(rule, states, targets)[0].cpu()
+
+    def enqueue(
+        self,
+        rule: LogitRule,
+        states: Float[Tensor, "S D"],
+        targets: Int[Tensor, " R"] | None = None,
+        *,
+        keep: bool = False,
+    ) -> tuple[Float64[Tensor, "C R"], tuple[Float[Tensor, "R V"], ...]]:
+        """The same on the device, without a wait, and the logits themselves.
+
+        Args:
+            rule: As for `statistics`, as the next two.
+            states: See there.
+            targets: See there.
+            keep: Whether logits are wanted; where they would take too much none are returned.
+        """
         num_rows, size = len(states) // (2 if rule.guided else 1), self._rows_at_once(self.reader, rule)
         num_chunks = -(-num_rows // size)
         if targets is not None:
-            targets = pad(targets.to(states.device, non_blocking=True), (0, num_chunks * size - num_rows))
+            targets = pad(on_device(targets, states.device), (0, num_chunks * size - num_rows))
         # Into one buffer: small results kept between large buffers would fragment a CPU's heap.
         num_columns = 5 if targets is None else 6
         read = torch.empty(num_columns, num_chunks * size, dtype=torch.float64, device=states.device)
+        keep = keep and num_chunks == 1 and self._may_keep(len(states))
+        kept: tuple[Float[Tensor, "R V"], ...] = ()
         for i, chunks in enumerate(self._chunks(rule, states, size, self.reader)):
             own = None if targets is None else targets[i * size : i * size + len(chunks[0])]
             packed = self.reader(rule, chunks[0], chunks[1] if rule.guided else None, own)
             read[:, i * size : i * size + packed.shape[1]] = packed
-        return read[:, :num_rows].cpu()  # the one wait for the device in a step
+            kept = tuple(chunks) if keep else ()
+        return read[:, :num_rows], kept
+
+    def _may_keep(self, num_logits: int) -> bool:
+        """Whether so many rows of logits take little, and are what the head would give in any other company.
+
+        A reader whose rows may be of any number relies on the latter already.
+        """
+        return (
+            not self.reader.fixed_rows
+            and num_logits * self.backbone.vocab_size * self.backbone.dtype.itemsize <= self.max_bytes * SHARE_KEPT
+        )
 
     def sample(
         self,
@@ -207,13 +148,25 @@ class Readout:
         found = []
         for number, chunks in enumerate(self._chunks(rule, states, size, self.reader)):
             own = gains[number * size : (number + 1) * size]
-            found.append(self.reader(AS_IT_IS, biased(rule.apply(*chunks), own))[:, : len(own)])
+            found.append(self.reader.biased(rule, chunks, own)[:, : len(own)])
         return torch.cat(found, dim=1).cpu()
+
+    def biased(
+        self, rule: LogitRule, sides: Sequence[Float[Tensor, "R V"]], gains: Sequence[Mapping[int, float]]
+    ) -> Float64[Tensor, "C R"]:
+        """The same from logits that were kept."""
+        return self.reader.biased(rule, sides, gains).cpu()
 
     def divergence(
         self, rule: LogitRule, states: Float[Tensor, "S D"], before: Float[Tensor, "S D"]
     ) -> Float[Tensor, " R"]:
         """KL divergence of R distributions from those of as many other states, nats, on the CPU."""
+        return self.enqueue_divergence(rule, states, before).cpu()
+
+    def enqueue_divergence(
+        self, rule: LogitRule, states: Float[Tensor, "S D"], before: Float[Tensor, "S D"]
+    ) -> Float[Tensor, " R"]:
+        """The same on the device, without a wait."""
         size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_pair)
         sides = 2 if rule.guided else 1
         together = torch.cat([states, before])
@@ -225,7 +178,7 @@ class Readout:
             logits = self.backbone.head(torch.cat([pad(chunk, (0, 0, 0, missing)) for chunk in chunks]))
             own = logits.chunk(2 * sides)
             found.append(self.reader.divergence(rule, own[:sides], own[sides:]))
-        return torch.cat(found)[: len(states) // sides].cpu()
+        return torch.cat(found)[: len(states) // sides]
 
     def look(
         self,
@@ -257,4 +210,4 @@ class Readout:
         """Logits of up to `size` rows, once or, under guidance, twice."""
         for chunks in zip(*(torch.split(side, size) for side in states.chunk(2 if rule.guided else 1)), strict=True):
             missing = size - len(chunks[0]) if reader.fixed_rows else 0
-            yield [self.backbone.head(pad(chunk, (0, 0, 0, missing))) for chunk in chunks]
+            yield [self.backbone.head(pad(chunk, (0, 0, 0, missing)) if missing else chunk) for chunk in chunks]

@@ -12,6 +12,7 @@ from ..decoding.policy import Progress
 from ..decoding.restriction import Draw
 from .change import Change
 from .job import Job, Kind
+from .kept import Kept
 from .plan import RowPlan
 from .query import Query, Reading
 from .record import Generation
@@ -25,7 +26,7 @@ class Row(Job):
         self.plan, self.kind = plan, kind
         self.canvas = np.array([*plan.prompt_ids, *plan.region.token_ids], dtype=np.int64)
         """(L,) prompt and region."""
-        self.steps, self.block_step, self.partial_steps = 0, 0, 0
+        self.steps, self.block_step, self.partial_steps, self._block = 0, 0, 0, 0
         self.slots: list[Any] = []
         self.answer_entropy: float | None = None
         self.exit_step: int | None = None
@@ -40,13 +41,12 @@ class Row(Job):
         self._exit_memory: Any = None
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
-        self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._gold_at = np.array(plan.region.answer_positions[: len(plan.gold)], dtype=np.int64)
         self._targets = np.zeros(len(ids), dtype=np.int64)  # at positions that are not watched any token will do
         self._targets[self._gold_at] = plan.gold
-        self._log_probs = np.full(len(ids), np.nan, dtype=np.float32)
-        self._block = 0
+        self._committed_in, self._log_probs = np.zeros(len(ids), np.int64), np.full(len(ids), np.nan, np.float32)
         self._known_recomputed: NDArray[np.int64] | None = None
+        self._before: Kept | None = None  # of the last pass over the same block
         self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
         self._look()
 
@@ -146,6 +146,8 @@ class Row(Job):
             rule=self.plan.logit_rule,
             targets=self._wanted_targets() if self.plan.gold or self.plan.policy.revises else None,
             recomputed=None if self.plan.cache is None else self._recomputed(),
+            looked_at=self.plan.policy.looks or self.plan.policy.compares,
+            compared=None if self._before is None else self._before.beside(self.wanted, self.wanted_eligible),
         )
 
     def _wanted_targets(self) -> NDArray[np.int64]:
@@ -199,8 +201,7 @@ class Row(Job):
 
     def draw(self, position: int) -> Draw:
         """How the token at a position of the region is drawn in this step."""
-        seed = self.draw_seed(position)
-        return Draw(temperature=self.plan.temperature, seed=seed, restriction=self.plan.restriction)
+        return Draw(temperature=self.plan.temperature, seed=self.draw_seed(position), restriction=self.plan.restriction)
 
     def draw_seed(self, position: int) -> int:
         """Of what is drawn at a position of the region in this step."""
@@ -214,8 +215,7 @@ class Row(Job):
         self._write(change)
         self.answer_entropy = change.answer_entropy
         self.partial_steps += self.is_partial
-        self.steps += 1
-        self.block_step += 1
+        self.steps, self.block_step = self.steps + 1, self.block_step + 1
         if change.exited:
             self.exit_step = self.steps
         opens = False
@@ -224,6 +224,7 @@ class Row(Job):
         # Tokens that may still change settle nothing.
         if opens or self.plan.policy.is_final(self.memory):
             self._settle()
+        self._before = None if opens or self.done else change.kept
         if self.done:
             self.slots = []  # for other rows, also while this one is still held
         self._look()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..decoding.logits import LogitRule
+from ..decoding.transfer import on_device
 
 
 def states_at(
@@ -22,13 +23,26 @@ def states_at(
         states: Of each job, as a reading has them.
         places: For each job, which of its wanted positions.
     """
-    together, sides = torch.cat(list(states)), 2 if rule.guided else 1
-    starts = [0, *accumulate(len(own) for own in states)]
+    together, sides = states[0] if len(states) == 1 else torch.cat(list(states)), 2 if rule.guided else 1
+    index = index_of([len(own) for own in states], places, sides)
+    return together if index is None else together[on_device(torch.from_numpy(index), together.device)]
+
+
+def index_of(sizes: Sequence[int], places: Sequence[NDArray[np.int64]], sides: int = 1) -> NDArray[np.int64] | None:
+    """Where rows of several jobs are once all rows stand one behind the other; None for all of them as they stand.
+
+    Args:
+        sizes: Rows of each job.
+        places: For each job, which of its rows, or of each of its halves.
+        sides: Parts of equal size that each job's rows have; those of all jobs come side after side.
+    """
+    starts = [0, *accumulate(sizes)]
     index = np.concatenate(
         [
-            start + side * (len(own) // sides) + at
+            start + side * (size // sides) + at
             for side in range(sides)
-            for own, at, start in zip(states, places, starts, strict=False)
+            for size, at, start in zip(sizes, places, starts, strict=False)
         ]
     )
-    return together[torch.from_numpy(index).to(together.device, non_blocking=True)]
+    as_they_stand = len(index) == starts[-1] and bool((index == np.arange(len(index))).all())
+    return None if as_they_stand else index

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from lm_eval_mdlm.decoding.bias import packed_gains
 from lm_eval_mdlm.decoding.logits import LogitRule
 from lm_eval_mdlm.decoding.statistics import Statistics, statistics
 
@@ -81,3 +82,10 @@ def test_guidance_extrapolates_away_from_the_unconditional_logits():
     conditional, unconditional = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 1.0]])
     out = LogitRule((), 1.5).apply(conditional, unconditional)
     assert out.tolist() == [[1 + 2.5 * 1, 1.0, 1 - 2.5 * 1]]
+
+
+def test_packed_gains_hold_their_places_among_all_logits_and_what_is_added_there_unrounded():
+    packed = packed_gains([{2: 0.1, 6: -1.25}, {}, {0: 3.0}, {}], 7)
+    assert packed[0].tolist() == [2, 6, 14]
+    assert packed[1].view(torch.float64).tolist() == [0.1, -1.25, 3.0]
+    assert packed_gains([{}, {}], 7).shape == (2, 0)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lm_eval_mdlm import generate, load_backbone
+from lm_eval_mdlm.engine import readout
 from tests.tiny import FAMILIES, make_checkpoint
 
 
@@ -72,6 +73,17 @@ def test_samplers_that_look_twice_do_on_the_gpu_what_they_do_on_the_cpu(checkpoi
     assert same >= 10 and len({row.nfe for row in found}) > 1
     alone = generate(gpu, PROMPTS[:12], batch_size=1, **options)
     assert alone == found
+
+
+@pytest.mark.parametrize("more", [{}, {"cfg_scale": 0.5, "temperature": 0.7}], ids=str)
+@pytest.mark.parametrize("options", LOOKING, ids=str)
+def test_logits_that_are_kept_have_the_bits_of_those_that_the_head_gives_again(checkpoint, options, more, monkeypatch):
+    backbone = load_backbone(checkpoint, dtype="bfloat16", device="cuda")
+    template = [{"reasoning": 20}, {"answer": 12}]  # answers are wanted, too, before they may be committed
+    options = {**options, **more, "template": template, "block_length": 16, "record_steps": True}
+    kept = [generate(backbone, PROMPTS[:12], batch_size=size, **options) for size in (1, 12)]
+    monkeypatch.setattr(readout, "SHARE_KEPT", 0.0)
+    assert generate(backbone, PROMPTS[:12], batch_size=12, **options) == kept[0] == kept[1]
 
 
 def test_sampling_is_repeatable_and_independent_of_the_batch(checkpoint):

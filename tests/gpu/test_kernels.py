@@ -111,7 +111,7 @@ def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
 
 
 @pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
-@pytest.mark.parametrize("vocab_size", [500, 4096, 9001])
+@pytest.mark.parametrize("vocab_size", [500, 9001, 16384, 16390, 40000])
 def test_fused_divergence_is_that_of_torch_and_has_the_same_bits_in_any_company(vocab_size, cfg_scale):
     from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
     from lm_eval_mdlm.decoding.logits import LogitRule
@@ -124,7 +124,8 @@ def test_fused_divergence_is_that_of_torch_and_has_the_same_bits_in_any_company(
         other[2] = own[2]  # the same
         own[3, 5] = 60.0  # certain
         own[4, vocab_size - 1] = 99.0  # forbidden below
-    rule = LogitRule((2, vocab_size - 1), cfg_scale)
+    # A program compares 16,384 logits: of 16,390 the second one finds forbidden tokens only.
+    rule = LogitRule((2, vocab_size - 1, *range(16384, vocab_size)[:6]), cfg_scale)
     read = FusedStatistics(vocab_size, torch.float32, sides[0].device)
     ours, theirs = read.divergence(rule, sides, before), divergence(rule.apply(*sides), rule.apply(*before))
     torch.testing.assert_close(ours, theirs, atol=5e-5 if cfg_scale else 5e-6, rtol=1e-5)
@@ -132,6 +133,31 @@ def test_fused_divergence_is_that_of_torch_and_has_the_same_bits_in_any_company(
     for row in range(6):
         alone = [[side[row : row + 1] for side in both] for both in (sides, before)]
         assert torch.equal(read.divergence(rule, *alone)[0], ours[row])
+
+
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fused_statistics_with_gains_are_those_of_logits_that_hold_them(dtype, cfg_scale):
+    from lm_eval_mdlm.decoding.bias import biased
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+
+    vocab_size = 9001
+    sides = [draw(5, vocab_size, dtype=dtype, seed=seed) * 4 for seed in range(2 if cfg_scale else 1)]
+    before = [side.clone() for side in sides]
+    rule = LogitRule((2, vocab_size - 1), cfg_scale)
+    read = FusedStatistics(vocab_size, dtype, sides[0].device)
+    gains = [{7: 3.25, 8999: 40.0}, {}, {token: 0.01 * token for token in range(200)}, {2: 9.0, 9000: 50.0}]
+    ours = read.biased(rule, sides, gains)
+    # The sums themselves are tested above; a gain has to change a logit as torch changes it, to the bit.
+    as_it_is = FusedStatistics(vocab_size, torch.float32, sides[0].device)
+    assert torch.equal(ours, as_it_is(LogitRule(()), biased(rule.apply(*sides), gains)))
+    assert ours[4, 0] == 8999 and ours[4, 3] not in (2, 9000)
+    assert all(torch.equal(own, other) for own, other in zip(sides, before, strict=True))
+    for row in range(5):
+        alone = read.biased(rule, [side[row : row + 1] for side in sides], gains[row : row + 1])
+        assert torch.equal(alone[:, 0], ours[:, row])
+    assert torch.equal(read.biased(rule, sides, [{}] * 5), as_it_is(LogitRule(()), rule.apply(*sides)))
 
 
 def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():

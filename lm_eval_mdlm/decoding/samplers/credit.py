@@ -13,6 +13,8 @@ from ..scores import Candidates
 from ..statistics import Statistics
 
 
+SEEN = ("entropy", "confidence", "margin", "logit_gap", "argmax")
+"""Columns that are read again."""
 Credits: TypeAlias = Mapping[int, Mapping[int, float]]
 """By position and token; what is not there is 0."""
 
@@ -43,19 +45,16 @@ class Credit(DecodingPolicy):
         memories = self._credits(candidates)
         biases = tuple(self._bias(credits) for credits in memories)
         seen = Statistics.unpacked(look.statistics(biases))
-        columns = {}
-        for name in ("entropy", "confidence", "margin", "logit_gap", "argmax"):
-            columns[name] = getattr(candidates, name).clone()
-            columns[name][candidates.eligible] = getattr(seen, name)
+        columns = candidates.with_eligible({name: getattr(seen, name) for name in SEEN})
         return replace(candidates, **columns, token=columns["argmax"], memories=memories, biases=biases)
 
     def _credits(self, candidates: Candidates) -> tuple[Credits, ...]:
         """Of every row's eligible positions, this pass included."""
         found = []
-        for row, own in enumerate(candidates.eligible):
+        columns = [column.numpy() for column in (candidates.position, candidates.argmax, candidates.confidence)]
+        for row, own in enumerate(candidates.eligible.numpy()):
             before = candidates.memories[row] or {}  # of an earlier block it holds none of these positions
-            columns = (candidates.position, candidates.argmax, candidates.confidence)
-            entries = zip(*(column[row][own].tolist() for column in columns), strict=True)
+            entries = zip(*(column[row, own].tolist() for column in columns), strict=True)
             found.append({at: self._grown(before.get(at, {}), token, sure) for at, token, sure in entries})
         return tuple(found)
 

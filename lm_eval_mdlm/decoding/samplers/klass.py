@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..look import Look, States
+from ..look import Look
 from ..policy import Decision, DecodingPolicy
 from ..scores import Candidates, by_confidence, ranks
 
@@ -15,14 +15,14 @@ from ..scores import Candidates, by_confidence, ranks
 class Past:
     """What a row remembers of a pass over its current block."""
 
-    states: States
-    """Of the positions that were eligible then."""
+    positions: NDArray[np.int64]
+    """That were eligible then, ascending."""
     runs: NDArray[np.int64]
     """(positions,) for how many passes in a row they had hardly changed."""
 
     def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The runs of some of its positions."""
-        return self.runs[np.searchsorted(self.states.positions, positions)]
+        return self.runs[np.searchsorted(self.positions, positions)]
 
 
 @dataclass(frozen=True)
@@ -46,33 +46,32 @@ class Klass(DecodingPolicy):
         return True
 
     @property
+    def compares(self) -> bool:
+        return True
+
+    @property
     def depends_on_distributions_alone(self) -> bool:
         return True  # on those of earlier passes, too
 
     def look(self, look: Look, candidates: Candidates) -> Candidates:
-        states = look.states
-        # The first pass of a block has no other before it: nothing has been stable yet.
-        pasts = [
-            memory if step else None for step, memory in zip(candidates.block_step, candidates.memories, strict=True)
-        ]
-        runs = [np.zeros(len(own.positions), dtype=np.int64) for own in states]
-        if any(pasts):
-            pairs = zip(pasts, states, strict=True)
-            divergences = look.divergence(
-                [own if past is None else past.states.at(own.positions) for past, own in pairs]
-            )
-            latest = np.split(divergences, np.cumsum([len(own) for own in runs])[:-1])
-            runs = [
-                own if past is None else np.where(moved < self.kl_threshold, past.at(now.positions) + 1, 0)
-                for past, own, now, moved in zip(pasts, runs, states, latest, strict=True)
-            ]
-        return replace(candidates, memories=tuple(map(Past, states, runs)))
+        # Not in `decide`: what is eligible may have been narrowed down there.
+        assert candidates.divergence is not None, "the engine reads it for whoever compares"
+        calm = candidates.divergence.numpy() < self.kl_threshold
+        memories, position, eligible = [], candidates.position.numpy(), candidates.eligible.numpy()
+        for row, (step, memory) in enumerate(zip(candidates.block_step.tolist(), candidates.memories, strict=True)):
+            own = eligible[row]
+            at = position[row, own]
+            # The first pass of a block has no other before it: nothing has been stable yet.
+            runs = np.where(calm[row, own], memory.at(at) + 1, 0) if step else np.zeros(len(at), dtype=np.int64)
+            memories.append(Past(at, runs))
+        return replace(candidates, memories=tuple(memories))
 
     def decide(self, candidates: Candidates) -> Decision:
-        runs = torch.zeros_like(candidates.position)
-        for row, (memory, own) in enumerate(zip(candidates.memories, candidates.eligible, strict=True)):
-            # By position: what was eligible at the look may have been narrowed down since.
-            runs[row, own] = torch.from_numpy(memory.at(candidates.position[row, own].numpy()))
+        position, eligible = candidates.position.numpy(), candidates.eligible.numpy()
+        past = np.zeros(position.shape, dtype=np.int64)
+        for row, memory in enumerate(candidates.memories):
+            past[row, eligible[row]] = memory.at(position[row, eligible[row]])
+        runs = torch.from_numpy(past)
         ready = candidates.eligible & (runs >= self.history) & (candidates.confidence > self.confidence_threshold)
         best = ranks(by_confidence(candidates), candidates.eligible) == 0
         commit = ready | (best & candidates.eligible & ~ready.any(dim=-1, keepdim=True))
