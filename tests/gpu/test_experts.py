@@ -29,7 +29,8 @@ def sigmoid_router(sizes, dtype):
     scale = {"routed_scaling_factor": 2.5, "norm_topk_prob": True, "experts_implementation": "eager"}
     block = filled(module.Glm4MoeMoE(module.Glm4MoeConfig(**sizes, **groups, **scale)), dtype)
     # Clearly negative, so that an excluded group that is only set to zero would be chosen.
-    block.gate.e_score_correction_bias = draw(16, seed=9) * 0.3 - 2
+    # And exact in few bits, so that no change of the block's dtype changes them.
+    block.gate.e_score_correction_bias = (draw(16, seed=9) * 0.3 - 2).bfloat16().to(dtype).float()
     return block
 
 
