@@ -137,7 +137,7 @@ def test_blocks_in_turn_over_kept_keys_give_the_states_of_one_pass(trio, grid_bl
     for first in range(0, max(map(len, sequences)), step):
         parts, expected = [], []
         for own, slot, state in zip(sequences, slots, whole, strict=True):
-            positions = torch.arange(first, min(first + step, len(own)))
+            positions = torch.arange(min(first, len(own)), min(first + step, len(own)))
             if len(positions):
                 known = {"token_ids": own[positions], "positions": positions, "slot": slot}
                 parts.append(CanvasPart(**known, wanted=torch.arange(len(positions))))
