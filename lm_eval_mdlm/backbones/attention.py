@@ -1,7 +1,8 @@
-"""Bidirectional attention over packed canvases, as attention functions of transformers.
+"""Attention over packed canvases, bidirectional or block-causal, as attention functions of transformers.
 
 Registered under names that have no mask function, so that transformers builds no mask at all: which tokens see each
-other is said by `canvas_starts` and `canvas_lengths` alone, which reach these functions as keywords of a layer's call.
+other is said by `canvas_starts` and `canvas_lengths`, and in block-causal networks by `visible` and `sights`, which
+reach these functions as keywords of a layer's call.
 """
 
 import functools
@@ -17,6 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from .memory import MemoryLayout
+from .own_kernel import own_attention
 
 
 VARLEN = "mdlm_packed_varlen"
@@ -76,10 +78,15 @@ def packed_varlen(
     canvas_starts: Int[Tensor, " boundaries"],
     longest_canvas: int,
     memory: MemoryLayout | None = None,
+    visible: Int[Tensor, " T"] | None = None,
     scaling: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[Float[Tensor, "1 T Hq D"], None]:
-    """Attention inside each canvas, by one variable-length kernel."""
+    """Attention inside each canvas, by one variable-length kernel: torch's, or the own one if keys are hidden."""
+    width = query.shape[-1]
+    own = None if visible is None else own_attention(value.device, value.dtype, width)
+    if visible is not None and own is None:
+        return packed_sdpa(module, query, key, value, memory=memory, scaling=scaling, **more)
     q, k, v = _by_token(query.to(value.dtype), key.to(value.dtype), value)
     # Newer versions of torch have to be told of grouped heads; older ones see them from the shapes.
     grouped: dict[str, Any] = {"enable_gqa": True} if _TOLD_OF_GROUPS and q.shape[1] != k.shape[1] else {}
@@ -87,6 +94,9 @@ def packed_varlen(
     if memory is not None:
         k, v = memory.memory.write(int(module.layer_idx), memory.places, k, v)  # type: ignore[arg-type]
         key_starts, longest_key = memory.starts, memory.longest
+    if own is not None:
+        scale = width**-0.5 if scaling is None else scaling
+        return own(q, k, v, canvas_starts, key_starts, longest_canvas, scale=scale, visible=visible)[None], None
     longest = (longest_canvas, longest_key)
     mixed: Any = varlen_attn(q, k, v, canvas_starts, key_starts, *longest, scale=scaling, **grouped)
     return mixed[None], None

@@ -1,9 +1,13 @@
-"""Bidirectional attention over packed canvases as one GPU kernel, in tiles that also suit short canvases.
+"""Attention over packed canvases as one GPU kernel, in tiles that also suit short canvases.
 
 One program owns 64 queries of one canvas and head, and reads that canvas's keys in blocks of 64 from its first one on,
 so that a token's bits depend on nothing outside its canvas. The softmax is taken on the way (Milakov and Gimelshein
 2018, arXiv:1805.02867), in float32. The library's kernel works on 128 queries at a time, which leaves many of a GPU's
 multiprocessors idle in the last round of a pass over few tokens.
+
+In a block-causal network a query sees the first keys of its canvas, and their number is given. A program reads on to
+the most that one of its queries sees; what a query does not see adds exact zeros to its sums, so that its bits depend
+neither on the queries beside it nor on keys behind those that it sees.
 """
 
 import torch
@@ -26,6 +30,7 @@ def _attend(
     out,
     starts,
     key_starts,
+    visible,
     scale,
     query_stride,
     key_stride,
@@ -35,6 +40,7 @@ def _attend(
     WIDTH: tl.constexpr,
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
+    LIMITED: tl.constexpr,
 ):
     head, canvas = tl.program_id(1), tl.program_id(2)
     first, end = tl.load(starts + canvas), tl.load(starts + canvas + 1)
@@ -44,6 +50,9 @@ def _attend(
         num_keys = (tl.load(key_starts + canvas + 1) - first_key).to(tl.int32)
         rows, across, along = first + tl.arange(0, QUERIES), tl.arange(0, WIDTH), tl.arange(0, KEYS)
         inside = (rows < end)[:, None]
+        if LIMITED:
+            sees = tl.load(visible + rows, mask=rows < end, other=0)
+            num_keys = tl.minimum(num_keys, tl.max(sees, 0))
         place = rows[:, None].to(tl.int64)
         q = tl.load(query + place * query_stride + head * WIDTH + across[None, :], mask=inside, other=0.0)
         key += first_key * key_stride + (head // GROUP) * WIDTH
@@ -56,7 +65,10 @@ def _attend(
         for start in range(0, num_keys, KEYS):
             there = along < num_keys - start
             k = tl.load(keys + start * key_stride, mask=there[None, :], other=0.0)
-            score = tl.where(there[None, :], tl.dot(q, k, input_precision="ieee") * scale, float("-inf"))
+            seen = there[None, :]
+            if LIMITED:
+                seen = seen & (start + along[None, :] < sees[:, None])
+            score = tl.where(seen, tl.dot(q, k, input_precision="ieee") * scale, float("-inf"))
             now = tl.maximum(largest, tl.max(score, 1))
             power, shrink = tl.exp2(score - now[:, None]), tl.exp2(largest - now)
             total = total * shrink + tl.sum(power, 1)
@@ -76,6 +88,7 @@ def attend(
     longest: int,
     *,
     scale: float,
+    visible: Int[Tensor, " T"] | None = None,
 ) -> Float[Tensor, "T Hq D"]:
     """Attention of each canvas's queries to the keys of the same canvas, of which there is at least one.
 
@@ -87,14 +100,16 @@ def attend(
         key_starts: The same of keys.
         longest: Bounds the grid and changes no result.
         scale: Of scores, before the softmax.
+        visible: How many keys each query sees, counted from the first of its canvas, at least one and never more than
+            there are; int32. All of them if left out.
     """
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     heads, width = query.shape[1:]
     assert all(part.stride()[1:] == (width, 1) for part in (query, key, value)), "heads must lie side by side"
     _attend[(triton.cdiv(longest, QUERIES), heads, len(starts) - 1)](
-        *(query, key, value, out, starts, key_starts, scale * LOG2_E),
+        *(query, key, value, out, starts, key_starts, starts if visible is None else visible, scale * LOG2_E),
         *(query.stride(0), key.stride(0), value.stride(0), out.stride(0)),
         **{"GROUP": heads // key.shape[1], "WIDTH": width, "QUERIES": QUERIES, "KEYS": KEYS},
-        **{"num_warps": 4, "num_stages": 3},
+        **{"LIMITED": visible is not None, "num_warps": 4, "num_stages": 3},
     )
     return out

@@ -103,5 +103,9 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     """Activations that one token of a pass needs at the peak, in the widest part of a layer, with a margin of 2."""
     head_width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     qkv = (config.num_attention_heads + 2 * config.num_key_value_heads) * head_width
-    widest = max(3 * config.intermediate_size, qkv + config.hidden_size)
+    # Transformers' own experts hold a row for each expert of a token: its state, gate, up and their product, the
+    # result, the same in another order and, if it is weighed so, in float32.
+    chosen = getattr(config, "num_experts_per_tok", None) or 0
+    experts = chosen * (5 * config.hidden_size + 3 * getattr(config, "moe_intermediate_size", 0))
+    widest = max(3 * config.intermediate_size, qkv + config.hidden_size, experts)
     return int(2 * dtype.itemsize * (3 * config.hidden_size + widest))

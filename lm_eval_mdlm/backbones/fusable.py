@@ -5,15 +5,34 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2DecoderLayer, Qwen2MLP, Qwen2RMSNorm
+from transformers.models.glm4_moe import modeling_glm4_moe as glm4_moe
+from transformers.models.llama import modeling_llama as llama
+from transformers.models.qwen2 import modeling_qwen2 as qwen2
+from transformers.models.qwen3 import modeling_qwen3 as qwen3
+from transformers.models.qwen3_moe import modeling_qwen3_moe as qwen3_moe
 
 
-LAYERS = (LlamaDecoderLayer, Qwen2DecoderLayer)
-ATTENTIONS = (LlamaAttention, Qwen2Attention)
-MLPS = (LlamaMLP, Qwen2MLP)
-NORMS = (LlamaRMSNorm, Qwen2RMSNorm)
+LAYERS = {
+    llama.LlamaDecoderLayer: llama.LlamaAttention,
+    qwen2.Qwen2DecoderLayer: qwen2.Qwen2Attention,
+    qwen3.Qwen3DecoderLayer: qwen3.Qwen3Attention,
+    qwen3_moe.Qwen3MoeDecoderLayer: qwen3_moe.Qwen3MoeAttention,
+    glm4_moe.Glm4MoeDecoderLayer: glm4_moe.Glm4MoeAttention,
+}
+"""Layers and the attention of each."""
+MLPS = (llama.LlamaMLP, qwen2.Qwen2MLP, qwen3.Qwen3MLP, qwen3_moe.Qwen3MoeMLP, glm4_moe.Glm4MoeMLP)
+EXPERTS = {
+    qwen3_moe.Qwen3MoeSparseMoeBlock: (qwen3_moe.Qwen3MoeTopKRouter, qwen3_moe.Qwen3MoeExperts),
+    glm4_moe.Glm4MoeMoE: (glm4_moe.Glm4MoeTopkRouter, glm4_moe.Glm4MoeExperts),
+}
+"""Modules with experts; their router, which returns logits, weights and choice, and experts of stacked weights."""
+NORMS = (
+    *(llama.LlamaRMSNorm, qwen2.Qwen2RMSNorm, qwen3.Qwen3RMSNorm),
+    *(qwen3_moe.Qwen3MoeRMSNorm, glm4_moe.Glm4MoeRMSNorm),
+)
 """Norms of which it is known that they are `weight * x / rms(x)`."""
+LEAST_WIDTH = 16
+"""Of a head: the least that a matrix unit takes."""
 
 
 def fusable(network: Any) -> bool:
@@ -23,32 +42,57 @@ def fusable(network: Any) -> bool:
     but their weights alone do not say what they compute.
     """
     config, body = network.config, network.model
-    norms = [
-        body.norm,
-        *(norm for layer in body.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)),
-    ]
+    turned = 2 * len(body.rotary_emb.inv_freq)
     return (
         config.hidden_act in ("silu", "swish")
         and type(body.embed_tokens) is nn.Embedding
-        and all(type(norm) in NORMS and norm.variance_epsilon == config.rms_norm_eps for norm in norms)
-        and all(map(_is_plain, body.layers))
+        and all(type(norm) in NORMS and norm.variance_epsilon == config.rms_norm_eps for norm in _norms(body))
+        and all(_is_plain(layer, turned) for layer in body.layers)
         and all(weight.dtype == network.dtype for weight in _weights(body))
     )
 
 
-def _is_plain(layer: Any) -> bool:
-    attention, mlp = layer.self_attn, layer.mlp
-    if type(layer) not in LAYERS or type(attention) not in ATTENTIONS or type(mlp) not in MLPS:
+def _is_plain(layer: Any, turned: int) -> bool:
+    """Whether it is a plain layer, the first `turned` numbers of whose heads are rotated."""
+    attention = layer.self_attn
+    if type(attention) is not LAYERS.get(type(layer)) or not _is_plain_mlp(layer.mlp):
         return False
-    inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
-    others = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    inputs, width = (attention.q_proj, attention.k_proj, attention.v_proj), attention.head_dim
     return (
-        all(type(part) is nn.Linear for part in (*inputs, *others))
-        and all(part.bias is None for part in others)
+        _are_linear((*inputs, attention.o_proj))
+        and attention.o_proj.bias is None
         and len({part.bias is None for part in inputs}) == 1
-        and attention.head_dim >= 16  # the least that a matrix unit takes
-        and attention.head_dim & (attention.head_dim - 1) == 0
+        and width >= LEAST_WIDTH
+        and _is_power_of_two(width)
+        and _is_power_of_two(turned)
+        and turned <= width
     )
+
+
+def _is_plain_mlp(mlp: Any) -> bool:
+    if type(mlp) in MLPS:
+        parts = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        return _are_linear(parts) and all(part.bias is None for part in parts)
+    if type(mlp) not in EXPERTS or hasattr(mlp, "route_tokens_to_experts"):  # as older routers leave the choice to it
+        return False
+    shared = getattr(mlp, "shared_experts", None)
+    return (type(mlp.gate), type(mlp.experts)) == EXPERTS[type(mlp)] and (shared is None or _is_plain_mlp(shared))
+
+
+def _are_linear(parts: Any) -> bool:
+    return all(type(part) is nn.Linear for part in parts)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _norms(body: Any) -> Iterator[Any]:
+    yield body.norm
+    for layer in body.layers:
+        yield from (layer.input_layernorm, layer.post_attention_layernorm)
+        if hasattr(layer.self_attn, "q_norm"):
+            yield from (layer.self_attn.q_norm, layer.self_attn.k_norm)
 
 
 def _weights(body: Any) -> Iterator[torch.Tensor]:

@@ -1,50 +1,22 @@
-"""A Llama- or Qwen2-like body in nine launches a layer: matrix products, one attention kernel, and fused the rest.
+"""A Llama-like body in nine launches a layer, and more where it has experts: products, attention, and fused the rest.
 
 The last layer has keys and values of all tokens, and everything else only of those whose states are read.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from .attention_kernel import attend
+from .fused_layer import FusedLayer
 from .invariance import MatrixProducts
-from .kernels import add_and_norm, gated_silu, rotate
+from .kernels import add_and_norm, norm_and_rotate, rotate
 from .layout import Layout
 from .rotary import RotaryTable
 from .wanted import WantedRows, distinct
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusedLayer:
-    """The weights of one layer, side by side where one product can serve several."""
-
-    qkv: Float[Tensor, "W D"]
-    qkv_bias: Float[Tensor, " W"] | None
-    attention_out: Float[Tensor, "D A"]
-    gate_up: Float[Tensor, "two_F D"]
-    down: Float[Tensor, "D F"]
-    attention_norm: Float[Tensor, " D"]
-    mlp_norm: Float[Tensor, " D"]
-
-    @classmethod
-    def of(cls, layer: Any) -> "FusedLayer":
-        """Fuse a transformers layer in place: its own weights become views, so that nothing is held twice."""
-        attention, mlp = layer.self_attn, layer.mlp
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        return cls(
-            qkv=_side_by_side(projections, "weight"),
-            qkv_bias=None if attention.q_proj.bias is None else _side_by_side(projections, "bias"),
-            attention_out=attention.o_proj.weight,
-            gate_up=_side_by_side((mlp.gate_proj, mlp.up_proj), "weight"),
-            down=mlp.down_proj.weight,
-            attention_norm=layer.input_layernorm.weight,
-            mlp_norm=layer.post_attention_layernorm.weight,
-        )
 
 
 class FusedLayers:
@@ -93,9 +65,8 @@ class FusedLayers:
         """The rest of a layer, added to `hidden` in place; the sum, normed for what follows."""
         layer = self.layers[index]
         normed = add_and_norm(hidden, linear(mixed, layer.attention_out), layer.mlp_norm, self._eps)
-        change = linear(gated_silu(linear(normed, layer.gate_up)), layer.down)
         following = self.layers[index + 1].attention_norm if index + 1 < len(self.layers) else self._final_norm
-        return add_and_norm(hidden, change, following, self._eps)
+        return add_and_norm(hidden, layer.mlp(normed), following, self._eps)
 
     def padded(self, num_tokens: int) -> int:
         """Tokens of the pass that has room for `num_tokens`: as many."""
@@ -118,9 +89,10 @@ class FusedLayers:
     ) -> Float[Tensor, "T A"]:
         layer = self.layers[index]
         qkv = linear(normed, layer.qkv, layer.qkv_bias)
-        rotate(qkv, layout.position_ids, table, self._heads + self._kv_heads)
-        query, key, value = torch.split(self._by_head(qkv), [self._heads, self._kv_heads, self._kv_heads], dim=1)
-        return self._attend(index, query, key, value, layout, layout.starts, layout.longest)
+        turned = self._turned(layer, qkv, layout.position_ids, table, self._heads, self._kv_heads)
+        query, key = torch.split(turned, [self._heads, self._kv_heads], dim=1)
+        value = self._by_head(qkv)[:, -self._kv_heads :]
+        return self._attend(index, query, key, value, layout, layout.starts, layout.longest, layout.visible)
 
     def _attention_of_rows(
         self, index: int, normed: Float[Tensor, "T D"], layout: Layout, table: tuple[Tensor, Tensor], rows: WantedRows
@@ -129,10 +101,26 @@ class FusedLayers:
         layer, width = self.layers[index], self._heads * self._head_width
         q_bias, kv_bias = (None, None) if layer.qkv_bias is None else (layer.qkv_bias[:width], layer.qkv_bias[width:])
         q, kv = linear(normed[rows.tokens], layer.qkv[:width], q_bias), linear(normed, layer.qkv[width:], kv_bias)
-        rotate(q, layout.position_ids[rows.tokens], table, self._heads)
-        rotate(kv, layout.position_ids, table, self._kv_heads)
-        key, value = self._by_head(kv).chunk(2, dim=1)
-        return self._attend(index, self._by_head(q), key, value, layout, rows.starts, rows.longest)
+        query = self._turned(layer, q, layout.position_ids[rows.tokens], table, self._heads, 0)
+        key = self._turned(layer, kv, layout.position_ids, table, 0, self._kv_heads)
+        value = self._by_head(kv)[:, -self._kv_heads :]
+        visible = None if layout.visible is None else layout.visible[rows.tokens]
+        return self._attend(index, query, key, value, layout, rows.starts, rows.longest, visible)
+
+    def _turned(
+        self,
+        layer: FusedLayer,
+        qkv: Float[Tensor, "N A"],
+        positions: Int[Tensor, " N"],
+        table: tuple[Tensor, Tensor],
+        queries: int,
+        keys: int,
+    ) -> Float[Tensor, "N H W"]:
+        """Of the first heads, so many of queries and then of keys, normed where the layer does so, and rotated."""
+        if layer.head_norms is not None:
+            return norm_and_rotate(qkv, positions, table, layer.head_norms, (queries, keys), self._eps)
+        rotate(qkv, positions, table, queries + keys, self._head_width)
+        return self._by_head(qkv)[:, : queries + keys]
 
     def _attend(
         self,
@@ -143,20 +131,14 @@ class FusedLayers:
         layout: Layout,
         starts: Int[Tensor, " boundaries"],
         longest: int,
+        visible: Int[Tensor, " N"] | None,
     ) -> Float[Tensor, "N A"]:
         key_starts = layout.starts
         if layout.memory is not None:
             key, value = layout.memory.memory.write(index, layout.memory.places, key, value)
             key_starts = layout.memory.starts
-        return attend(query, key, value, starts, key_starts, longest, scale=self._head_width**-0.5).flatten(1)
+        scale = self._head_width**-0.5
+        return attend(query, key, value, starts, key_starts, longest, scale=scale, visible=visible).flatten(1)
 
     def _by_head(self, side_by_side: Float[Tensor, "N A"]) -> Float[Tensor, "N H W"]:
         return side_by_side.view(len(side_by_side), -1, self._head_width)
-
-
-def _side_by_side(modules: Any, name: str) -> Tensor:
-    parts = [getattr(module, name).detach() for module in modules]
-    together = torch.cat(parts)
-    for module, view in zip(modules, torch.split(together, [len(part) for part in parts]), strict=True):
-        setattr(module, name, nn.Parameter(view, requires_grad=False))
-    return together

@@ -55,7 +55,8 @@ class Recording:
     replay: Callable[[], None]
     inputs: Int[Tensor, " _"]
     """Token ids, position ids, starts of canvases, wanted tokens and their starts, one behind the other, to be filled
-    in with one copy; and places and starts in the memory, where there is one."""
+    in with one copy; then, of a block-causal pass, how many keys each token sees; and places and starts in the memory,
+    where there is one."""
     states: Float[Tensor, "N D"]
     table: tuple[Tensor, Tensor]
     """Rotations that the pass reads; kept, because a longer table replaces the layers' own."""
@@ -75,6 +76,8 @@ class PassShape:
     memory: KeyValueMemory | None
     version: int
     """Of the memory, whose tensors are others after a change of its size."""
+    is_limited: bool
+    """Whether the layout says how many keys each token sees."""
 
 
 @dataclass(frozen=True)
@@ -186,20 +189,25 @@ class GraphedLayers:
         sizes = [tokens, tokens, boundaries, shape.num_rows, boundaries]
         # All zeros is a pass whose canvases are empty.
         inputs = torch.zeros(sum(sizes), dtype=torch.long, device=self._device)
+        if shape.is_limited:
+            inputs = torch.cat([inputs, inputs.new_zeros(tokens)])
+            sizes.append(tokens)
         if shape.memory is not None:
             padding = shape.memory.capacity - 1  # no canvas's own
             inputs = torch.cat([inputs, inputs.new_full((tokens,), padding), inputs.new_zeros(boundaries)])
             sizes += [tokens, boundaries]
 
         def run() -> Tensor:
-            token_ids, position_ids, starts, wanted, row_starts, *of_memory = torch.split(inputs, sizes)
+            token_ids, position_ids, starts, wanted, row_starts, *more = torch.split(inputs, sizes)
+            visible = more.pop(0).int() if shape.is_limited else None
             layout = Layout(
                 lengths=(),
                 longest=shape.longest,
                 longest_canvas=shape.longest_canvas,
                 starts=starts.int(),
                 position_ids=position_ids,
-                memory=None if shape.memory is None else _memory_layout(shape, *of_memory),
+                memory=None if shape.memory is None else _memory_layout(shape, *more),
+                visible=visible,
             )
             rows = WantedRows(tokens=wanted, starts=row_starts.int(), longest=shape.num_rows)
             states = self._layers.run(token_ids, layout, rows)
@@ -226,12 +234,15 @@ def _shape_of(layout: Layout, rows: WantedRows) -> PassShape:
         longest_canvas=_rounded(layout.longest_canvas),
         memory=memory,
         version=0 if memory is None else memory.version,
+        is_limited=layout.visible is not None,
     )
 
 
 def _inputs(token_ids: Int[Tensor, " T"], layout: Layout, rows: WantedRows) -> list[Int[Tensor, " _"]]:
     slots = _slots(layout)
     inputs = [token_ids, layout.position_ids, *_filled(layout.starts, slots), rows.tokens, *_filled(rows.starts, slots)]
+    if layout.visible is not None:
+        inputs.append(layout.visible)
     if layout.memory is not None:
         inputs += [layout.memory.places, *_filled(layout.memory.starts, slots)]
     return inputs

@@ -34,7 +34,16 @@ def _add_and_norm(hidden, delta, weight, normed, width, eps, ADD: tl.constexpr, 
 
 @triton.jit
 def _rotate(
-    qkv, positions, cos, sin, row_width, num_heads, HALF: tl.constexpr, HEADS: tl.constexpr, ROUND: tl.constexpr
+    qkv,
+    positions,
+    cos,
+    sin,
+    row_width,
+    num_heads,
+    WIDTH: tl.constexpr,
+    HALF: tl.constexpr,
+    HEADS: tl.constexpr,
+    ROUND: tl.constexpr,
 ):
     token = tl.program_id(0).to(tl.int64)
     position = tl.load(positions + token)
@@ -44,16 +53,78 @@ def _rotate(
     sin_1, sin_2 = tl.load(sin + angle).to(tl.float32), tl.load(sin + angle + HALF).to(tl.float32)
     heads = tl.arange(0, HEADS)
     inside = (heads < num_heads)[:, None]
-    place = qkv + token * row_width + heads[:, None] * (2 * HALF) + pairs[None, :]
+    place = qkv + token * row_width + heads[:, None] * WIDTH + pairs[None, :]
     first, second = tl.load(place, mask=inside, other=0.0), tl.load(place + HALF, mask=inside, other=0.0)
+    x, y = _turned(first, second, cos_1[None, :], cos_2[None, :], sin_1[None, :], sin_2[None, :], ROUND)
+    tl.store(place, x, mask=inside)
+    tl.store(place + HALF, y, mask=inside)
+
+
+@triton.jit
+def _norm_and_rotate(
+    qkv,
+    positions,
+    cos,
+    sin,
+    query_weight,
+    key_weight,
+    out,
+    row_width,
+    num_queries,
+    num_heads,
+    eps,
+    WIDTH: tl.constexpr,
+    HALF: tl.constexpr,
+    REST: tl.constexpr,
+    HEADS: tl.constexpr,
+    ROUND: tl.constexpr,
+):
+    token = tl.program_id(0).to(tl.int64)
+    position = tl.load(positions + token)
+    pairs, heads = tl.arange(0, HALF), tl.arange(0, HEADS)
+    inside, is_query = (heads < num_heads)[:, None], (heads < num_queries)[:, None]
+    source = qkv + token * row_width + heads[:, None] * WIDTH
+    target = out + (token * num_heads + heads[:, None]) * WIDTH
+    first = tl.load(source + pairs[None, :], mask=inside, other=0.0)
+    second = tl.load(source + HALF + pairs[None, :], mask=inside, other=0.0)
     x, y = first.to(tl.float32), second.to(tl.float32)
-    a, b = x * cos_1[None, :], y * sin_1[None, :]
-    c, d = y * cos_2[None, :], x * sin_2[None, :]
+    squares = tl.sum(x * x, axis=1) + tl.sum(y * y, axis=1)
+    if REST > 0:
+        behind = 2 * HALF + tl.arange(0, REST)
+        whole = inside & (behind < WIDTH)[None, :]
+        third = tl.load(source + behind[None, :], mask=whole, other=0.0)
+        z = third.to(tl.float32)
+        squares += tl.sum(z * z, axis=1)
+    scale = tl.rsqrt(squares / WIDTH + eps)[:, None]
+    first = _weighted(first, scale, query_weight, key_weight, pairs, pairs < HALF, is_query)
+    second = _weighted(second, scale, query_weight, key_weight, HALF + pairs, pairs < HALF, is_query)
+    angle = position * (2 * HALF) + pairs
+    cos_1, cos_2 = tl.load(cos + angle).to(tl.float32), tl.load(cos + angle + HALF).to(tl.float32)
+    sin_1, sin_2 = tl.load(sin + angle).to(tl.float32), tl.load(sin + angle + HALF).to(tl.float32)
+    x, y = _turned(first, second, cos_1[None, :], cos_2[None, :], sin_1[None, :], sin_2[None, :], ROUND)
+    tl.store(target + pairs[None, :], x, mask=inside)
+    tl.store(target + HALF + pairs[None, :], y, mask=inside)
+    if REST > 0:
+        third = _weighted(third, scale, query_weight, key_weight, behind, behind < WIDTH, is_query)
+        tl.store(target + behind[None, :], third, mask=whole)
+
+
+@triton.jit
+def _turned(first, second, cos_1, cos_2, sin_1, sin_2, ROUND: tl.constexpr):
+    x, y = first.to(tl.float32), second.to(tl.float32)
+    a, b, c, d = x * cos_1, y * sin_1, y * cos_2, x * sin_2
     if ROUND:  # a table in the network's dtype: products are rounded before they are added
         a, b = a.to(first.dtype).to(tl.float32), b.to(first.dtype).to(tl.float32)
         c, d = c.to(first.dtype).to(tl.float32), d.to(first.dtype).to(tl.float32)
-    tl.store(place, (a - b).to(first.dtype), mask=inside)
-    tl.store(place + HALF, (c + d).to(first.dtype), mask=inside)
+    return (a - b).to(first.dtype), (c + d).to(first.dtype)
+
+
+@triton.jit
+def _weighted(x, scale, query_weight, key_weight, columns, there, is_query):
+    of_query = tl.load(query_weight + columns, mask=there, other=0.0).to(tl.float32)[None, :]
+    of_key = tl.load(key_weight + columns, mask=there, other=0.0).to(tl.float32)[None, :]
+    scaled = (x.to(tl.float32) * scale).to(x.dtype).to(tl.float32)
+    return (tl.where(is_query, of_query, of_key) * scaled).to(x.dtype)
 
 
 @triton.jit
@@ -87,15 +158,51 @@ def rotate(
     position_ids: Int[Tensor, " T"],
     table: tuple[Float[Tensor, "P D"], Float[Tensor, "P D"]],
     num_heads: int,
+    head_width: int,
 ) -> None:
-    """Rotate the first `num_heads` heads of every token in place; `table` has cosines and sines by position."""
+    """Rotate the first `num_heads` heads of every token in place; `table` has cosines and sines by position.
+
+    Where the table is narrower than a head, so many of a head's first numbers are rotated.
+    """
     cos, sin = table
     num_tokens, width = qkv.shape
     _rotate[(num_tokens,)](
         *(qkv, position_ids, cos, sin, width, num_heads),
-        **{"HALF": cos.shape[1] // 2, "HEADS": triton.next_power_of_2(num_heads)},
+        **{"WIDTH": head_width, "HALF": cos.shape[1] // 2, "HEADS": triton.next_power_of_2(num_heads)},
         **{"ROUND": cos.dtype != torch.float32, "num_warps": 8, **EXACT},
     )
+
+
+def norm_and_rotate(
+    qkv: Float[Tensor, "T W"],
+    position_ids: Int[Tensor, " T"],
+    table: tuple[Float[Tensor, "P R"], Float[Tensor, "P R"]],
+    norms: tuple[Float[Tensor, " D"], Float[Tensor, " D"]],
+    num_heads: tuple[int, int],
+    eps: float,
+) -> Float[Tensor, "T H D"]:
+    """Root-mean-square norm of each head of queries and keys, then their rotation.
+
+    Not in place: threads that read a head for its norm may come behind those that write it.
+
+    Args:
+        qkv: Begins with the queries of each token, head by head, and then its keys; more may follow.
+        position_ids: Of each token.
+        table: Cosines and sines by position; R, a power of two, of a head's first numbers are rotated.
+        norms: Weights of queries and keys.
+        num_heads: Heads of queries and of keys, which may be 0.
+        eps: Of the norm.
+    """
+    (cos, sin), (of_query, of_key) = table, norms
+    heads, width, half = sum(num_heads), len(of_query), cos.shape[1] // 2
+    out = qkv.new_empty(len(qkv), heads, width)
+    rest = width - 2 * half
+    _norm_and_rotate[(len(qkv),)](
+        *(qkv, position_ids, cos, sin, of_query, of_key, out, qkv.shape[1], num_heads[0], heads, eps),
+        **{"WIDTH": width, "HALF": half, "REST": triton.next_power_of_2(rest) if rest else 0},
+        **{"HEADS": triton.next_power_of_2(heads), "ROUND": cos.dtype != torch.float32, "num_warps": 8, **EXACT},
+    )
+    return out
 
 
 def gated_silu(gate_up: Float[Tensor, "T two_F"]) -> Float[Tensor, "T F"]:

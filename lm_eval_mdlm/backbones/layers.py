@@ -58,6 +58,7 @@ class TransformersLayers:
                 canvas_lengths=layout.lengths,
                 longest_canvas=layout.longest,
                 memory=layout.memory,
+                visible=layout.visible,
                 sights=sights,
             )
         normed: Tensor = self._body.norm(hidden)

@@ -43,7 +43,8 @@ def trio(request, tmp_path, monkeypatch):
     from lm_eval_mdlm.backbones import fused as module
     from tests.backbones.test_recorded_passes import varlen
 
-    def attend(query, key, value, starts, key_starts, longest, *, scale):
+    def attend(query, key, value, starts, key_starts, longest, *, scale, visible):
+        assert visible is None
         return varlen(query, key, value, starts, key_starts, longest, len(key), scale=scale)
 
     monkeypatch.setattr(module, "attend", attend)  # the kernel has tests of its own, and takes minutes here

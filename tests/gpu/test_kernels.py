@@ -50,22 +50,61 @@ def test_add_and_norm_is_the_residual_sum_and_the_root_mean_square_norm(dtype, w
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("wide_table", [True, False])
-def test_rotation_turns_queries_and_keys_and_leaves_values(dtype, wide_table):
-    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_rotation_turns_queries_and_keys_and_leaves_values(dtype, wide_table, share):
+    from transformers.models.glm4_moe.modeling_glm4_moe import apply_rotary_pos_emb
 
     from lm_eval_mdlm.backbones.kernels import rotate
 
     num_tokens, heads, turned, width = 9, 8, 6, 32
-    angles = draw(20, width // 2).repeat(1, 2) * 3
-    cos, sin = (table.to(torch.float32 if wide_table else dtype) for table in (angles.cos(), angles.sin()))
+    cos, sin = rotations(int(width * share), torch.float32 if wide_table else dtype)
     positions = torch.arange(num_tokens, device=DEVICE) * 7 % 20
     qkv = draw(num_tokens, heads * width, dtype=dtype)
     split = qkv.view(num_tokens, heads, width)
     theirs, _ = apply_rotary_pos_emb(split[:, :turned], split[:, :turned], cos[positions], sin[positions])
     ours = qkv.clone()
-    rotate(ours, positions, (cos, sin), turned)
+    rotate(ours, positions, (cos, sin), turned, width)
     assert_rounds_alike(ours.view_as(split)[:, :turned], theirs.to(dtype))
     assert torch.equal(ours.view_as(split)[:, turned:], split[:, turned:])
+
+
+def rotations(width: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    angles = draw(20, width // 2).repeat(1, 2) * 3
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wide_table", [True, False])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25])
+@pytest.mark.parametrize("heads", [(6, 2), (6, 0), (0, 2)])
+def test_heads_are_normed_with_their_own_weights_and_then_rotated(dtype, wide_table, share, heads):
+    from transformers.models.glm4_moe.modeling_glm4_moe import Glm4MoeRMSNorm, apply_rotary_pos_emb
+
+    from lm_eval_mdlm.backbones.kernels import norm_and_rotate
+
+    num_tokens, width, (queries, keys) = 9, 64, heads
+    cos, sin = rotations(int(width * share), torch.float32 if wide_table else dtype)
+    positions = torch.arange(num_tokens, device=DEVICE) * 7 % 20
+    norms = [Glm4MoeRMSNorm(width, eps=1e-3).to(DEVICE, dtype) for _ in range(2)]
+    for seed, norm in enumerate(norms):
+        norm.weight.data = draw(width, dtype=dtype, seed=5 + seed)
+    qkv = draw(num_tokens, (queries + keys + 2) * width, dtype=dtype)
+    before = qkv.clone()
+    split = qkv.view(num_tokens, -1, width)
+    normed = torch.cat([norms[0](split[:, :queries]), norms[1](split[:, queries : queries + keys])], dim=1)
+    theirs, _ = apply_rotary_pos_emb(normed, normed, cos[positions], sin[positions])
+    ours = norm_and_rotate(qkv, positions, (cos, sin), tuple(norm.weight for norm in norms), heads, 1e-3)
+    assert ours.shape == theirs.shape and torch.equal(qkv, before)
+    assert_rounds_nearly_alike(ours, theirs.to(dtype))
+    alone = norm_and_rotate(qkv[4:5], positions[4:5], (cos, sin), tuple(norm.weight for norm in norms), heads, 1e-3)
+    assert torch.equal(alone, ours[4:5])
+
+
+def assert_rounds_nearly_alike(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Roundings on the way, of which one that goes the other way is seen in a sum of opposite signs."""
+    eps = torch.finfo(theirs.dtype).eps
+    torch.testing.assert_close(ours, theirs, rtol=2 * eps, atol=4 * eps * float(theirs.abs().max()))
+    assert (ours != theirs).float().mean() <= MOST_DIFFERENT[theirs.dtype]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,8 +37,8 @@ def trio(request, tmp_path, monkeypatch):
         interpret(backbone, monkeypatch)
     fused = backbone._body._layers
     longer = copy.copy(fused)
-    without = {name: torch.zeros_like(getattr(fused.layers[-1], name)) for name in ("attention_out", "down")}
-    longer.layers = [*fused.layers, replace(fused.layers[-1], **without)]
+    silent = {"attention_out": torch.zeros_like(fused.layers[-1].attention_out), "mlp": torch.zeros_like}
+    longer.layers = [*fused.layers, replace(fused.layers[-1], **silent)]
     return backbone, fused, longer
 
 
@@ -46,7 +46,8 @@ def interpret(backbone, monkeypatch) -> None:
     from lm_eval_mdlm.backbones import fused as module
     from tests.backbones.test_recorded_passes import play, varlen
 
-    def attend(query, key, value, starts, key_starts, longest, *, scale):
+    def attend(query, key, value, starts, key_starts, longest, *, scale, visible):
+        assert visible is None
         return varlen(query, key, value, starts, key_starts, longest, len(key), scale=scale)
 
     monkeypatch.setattr(module, "attend", attend)
