@@ -223,6 +223,8 @@ class Forecast:
     error: float
     """Standard error of `seconds` from the number of requests tried, relative."""
     cost: PassCost
+    nfe_per_pass: float
+    """Of a job: 2 under guidance."""
     unfinished: int
     """Requests tried that had begun and not ended when the time was up."""
 
@@ -260,8 +262,15 @@ def forecast(sizes: Sequence[Size], groups: Sequence[Sequence[int]], trial: Tria
         seconds=cost.seconds(passes, found),
         error=math.sqrt(variance) / total if total else 0.0,
         cost=cost,
+        nfe_per_pass=_nfe_per_pass(trial),
         unfinished=sum(own.nfe is None for own in trial.watched.values()),
     )
+
+
+def _nfe_per_pass(trial: Trial) -> float:
+    ended = [own for own in trial.watched.values() if own.nfe is not None]
+    passes = sum(own.passes for own in ended)
+    return sum(own.nfe or 0 for own in ended) / passes if passes else 1.0
 
 
 def _computed_share(sizes: Sequence[Size], trial: Trial) -> float:
