@@ -61,7 +61,8 @@ class _Found:
     manager: TaskManager | None = None
     model: MDLM | None = None
     load_seconds: float = 0.0
-    options_are_good: bool = True
+    options_are_good: bool = False
+    can_load: bool = False
 
 
 def examine(options: DoctorOptions, say: Callable[[str], None] = print) -> bool:
@@ -96,10 +97,12 @@ def examine(options: DoctorOptions, say: Callable[[str], None] = print) -> bool:
 
 
 def _read_options(findings: Findings, options: DoctorOptions, found: _Found) -> None:
-    found.options_are_good = False
     found.given = options_of("--model_args", options.model_args)
     harness = {"batch_size": options.batch_size, "device": options.device}
     found.given = {**{name: value for name, value in harness.items() if value is not None}, **found.given}
+    names = LoadingConfig.__dataclass_fields__
+    checked = LoadingConfig.from_options({n: value for n, value in found.given.items() if n in names})
+    found.can_load = True
     gen_kwargs = options_of("--gen_kwargs", options.gen_kwargs)
     found.settings = TaskSettings(
         prompting=Prompting(
@@ -112,8 +115,8 @@ def _read_options(findings: Findings, options: DoctorOptions, found: _Found) -> 
         num_fewshot=options.num_fewshot,
         runs_unsafe_code=options.confirm_run_unsafe_code,
     )
-    loading, decoding, likelihood = split_options(found.given)
-    checked, config = LoadingConfig.from_options(loading), DecodingConfig.from_options(decoding)
+    _, decoding, likelihood = split_options(found.given)
+    config = DecodingConfig.from_options(decoding)
     LikelihoodConfig.from_options(likelihood).scorer(config)
     found.options_are_good = True
     findings.ok(", ".join(f"{name}={value}" for name, value in found.given.items()))
@@ -136,6 +139,9 @@ def _check_names(findings: Findings, options: DoctorOptions, found: _Found) -> N
 
 def _load(findings: Findings, options: DoctorOptions, found: _Found) -> None:
     """With the options of loading alone where others are wrong, which has been said already."""
+    if not found.can_load:
+        findings.warn("not looked at, since the options do not say how to load it")
+        return
     set_seeds()
     given: Mapping[str, Any] = found.given
     if not found.options_are_good:
@@ -244,7 +250,7 @@ def _estimate(
     )
     findings.ok(
         f"before them: loading {duration(estimate.load_seconds)}, writing requests "
-        f"{duration(estimate.prepare_seconds)}; the start of Python and what the harness does with the answers come on top"
+        f"{duration(estimate.prepare_seconds)}; the start of Python and the scoring of answers come on top"
     )
     if options.output is not None:
         estimate.write(options.output)
