@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
         good = compare(compared, results)
     else:
         register()
-        from ..harness.doctor.examination import DoctorOptions, examine
+        from ..harness.doctor.examination import examine
+        from ..harness.doctor.preparing import DoctorOptions
 
         good = examine(DoctorOptions(**chosen))
     if not good:

@@ -8,14 +8,16 @@ import pytest
 import yaml
 from lm_eval.loggers import EvaluationTracker
 
+from benchmarks import doctor as benchmark
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.commands import doctor as command
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.doctor import examination
+from lm_eval_mdlm.harness.doctor import preparing
 from lm_eval_mdlm.harness.doctor.comparing import compare, off
-from lm_eval_mdlm.harness.doctor.examination import DoctorOptions, examine
+from lm_eval_mdlm.harness.doctor.examination import examine
 from lm_eval_mdlm.harness.doctor.findings import WIDTH, Findings
 from lm_eval_mdlm.harness.doctor.fitting import quantile, suggested
+from lm_eval_mdlm.harness.doctor.preparing import DoctorOptions
 from tests.harness.running import evaluate
 
 
@@ -26,8 +28,14 @@ MODEL = {"gen_length": 16, "block_length": 8, "k": 2, "device": "cpu"}
 def own_tasks_alone():
     """Without the harness's own thousands, which take seconds to be listed."""
     patched = pytest.MonkeyPatch()
-    manager = examination.TaskManager
-    patched.setattr(examination, "TaskManager", lambda **given: manager(include_defaults=False, **given))
+    manager = preparing.TaskManager
+    patched.setattr(
+        preparing,
+        "TaskManager",
+        lambda include_path, metadata: manager(
+            include_path=include_path, metadata=metadata, include_defaults=include_path is None
+        ),
+    )
     yield
     patched.undo()
 
@@ -233,6 +241,17 @@ def test_a_failure_stays_on_one_line_and_warnings_are_wrapped():
         raise UsageError("word " * 60)
     assert [len(line) <= WIDTH for line in lines] == [True] * (len(lines) - 1) + [False]
     assert lines[0] == "title" and findings.failed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", ["1", "8"])
+@pytest.mark.parametrize("case", ["k = 4", "MED + exit"])
+def test_the_estimate_of_the_packaged_model_is_within_a_quarter_of_the_run(tmp_path, case, batch):
+    """In the processor's own time, as others take cores away from the two in unequal parts."""
+    benchmark.main(["--cases", case, "--batch", batch, "--limit", "60", "--out", str(tmp_path)])
+    (row,) = json.loads((tmp_path / "doctor.json").read_text())["rows"]
+    assert 0.75 < row["foreseen / run, processor"]["median"] < 1.25
+    assert 0.9 < row["NFE foreseen / run"]["median"] < 1.1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.doctor.examination import DoctorOptions, examine
+from lm_eval_mdlm.harness.doctor.examination import examine
+from lm_eval_mdlm.harness.doctor.preparing import DoctorOptions
 from lm_eval_mdlm.harness.model import MDLM
 from tests.checkpoints import test_refusals as cases
 from tests.checkpoints.test_refusals import *  # noqa: F403  every case, asked of the doctor here

@@ -9,10 +9,12 @@ from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.options.likelihood import LikelihoodConfig
+from lm_eval_mdlm.running.forecast import forecast
 from lm_eval_mdlm.running.generation import RowRequest
 from lm_eval_mdlm.running.pass_costs import Demand, Pass, PassCost, fullest_pass, num_passes
 from lm_eval_mdlm.running.scoring import ScoreRequest, Text
-from lm_eval_mdlm.running.trial import LEAST_PASSES, Size, Sizes, forecast, spread, tried
+from lm_eval_mdlm.running.sizes import Size, Sizes, spread
+from lm_eval_mdlm.running.trial import LEAST_PASSES, tried
 from tests.toy import RandomBackbone
 
 

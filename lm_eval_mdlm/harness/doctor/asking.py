@@ -1,8 +1,7 @@
 """The tasks of a run as it would set them up, and all that they ask of the model."""
 
 import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,18 +47,18 @@ class TaskSettings:
     runs_unsafe_code: bool
 
 
-def loaded(manager: TaskManager, names: Sequence[str], settings: TaskSettings) -> list[Any]:
-    """The tasks, groups taken apart, set up as in an evaluation.
+def loaded(manager: TaskManager, name: str, settings: TaskSettings) -> list[Any]:
+    """A task, or those of a group or tag, set up as in an evaluation.
 
     Raises:
         UsageError: If a task cannot be loaded, for whatever reason its code or its data give, or would be refused.
     """
     try:
-        tasks = list(manager.load(list(names))["tasks"].values())
+        tasks = list(manager.load([name])["tasks"].values())
     except UsageError:
         raise
     except Exception as error:  # of the task's own code, its data set's or the hub's
-        raise UsageError(f"--tasks {','.join(names)} cannot be loaded: {_in_one_line(error)}") from error
+        raise UsageError(f"--tasks {name} cannot be loaded: {_in_one_line(error)}") from error
     for task in tasks:
         set_up(task, num_fewshot=settings.num_fewshot, gen_kwargs=settings.prompting.gen_kwargs)
         if getattr(task, "UNSAFE_CODE", False) and not settings.runs_unsafe_code:
@@ -67,21 +66,21 @@ def loaded(manager: TaskManager, names: Sequence[str], settings: TaskSettings) -
     return tasks
 
 
-def asked(model: MDLM, run: Run, task: Any, settings: TaskSettings) -> Iterator[Asked]:
-    """What a task asks, by type of request.
+def asked(model: MDLM, run: Run, task: Any, settings: TaskSettings, clock: Callable[[], float]) -> Iterator[Asked]:
+    """What a task asks, by type of request; the clock times how long it takes to find out.
 
     Raises:
         UsageError: If its documents, prompts or options cannot be.
     """
-    started = time.perf_counter()
+    started = clock()
     _build(model, task, settings)
-    took = time.perf_counter() - started
+    took = clock() - started
     by_kind: dict[str, list[Any]] = {}
     for request in task.instances:
         by_kind.setdefault(request.request_type, []).extend([request] * (request.repeats or 1))
     documents = len({request.doc_id for request in task.instances})
     for kind, requests in by_kind.items():
-        started = time.perf_counter()
+        started = clock()
         posed = model.posed(requests, run)
         yield Asked(
             task=task,
@@ -91,7 +90,7 @@ def asked(model: MDLM, run: Run, task: Any, settings: TaskSettings) -> Iterator[
             documents=documents,
             options=run.record()["decoding_by_task"].get(str(task.config.task), {}),
             writing_seconds=took,
-            checking_seconds=time.perf_counter() - started,
+            checking_seconds=clock() - started,
         )
         took = 0.0
 

@@ -7,7 +7,7 @@ from ...backbones.backbone import Backbone
 from ...errors import UsageError
 from ...running.generation import RowRequest
 from ...running.planning import answer_ids, longest_canvas
-from ...running.trial import Size
+from ...running.sizes import Size
 from ..gold import gold_answer
 from .asking import Asked
 from .findings import Findings
@@ -36,8 +36,9 @@ def tell_golds(findings: Findings, backbone: Backbone, asked: Asked) -> None:
         return
     try:
         golds = {request.doc_id: gold_answer(asked.task, request.doc) for request in asked.requests}
-    except UsageError as error:  # which ends a run with gold_score alone
-        findings.warn(str(error))
+    except Exception as error:  # of the task's own code; it ends a run with gold_score alone
+        reason = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        findings.warn(f"gold answers cannot be read: {reason}")
         return
     lengths = [len(answer_ids(backbone, gold)) for gold in golds.values() if gold is not None]
     if without := len(golds) - len(lengths):

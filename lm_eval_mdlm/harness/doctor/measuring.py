@@ -1,14 +1,17 @@
 """Lines on time and memory that a run will take, from some of its requests."""
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...engine.schedule import Budget
+from ...running.forecast import Forecast, forecast
 from ...running.memory_use import all_bytes, peak_bytes, reset_peak
 from ...running.pass_costs import fullest_pass
-from ...running.trial import Forecast, Size, Trial, forecast, spread, tried
+from ...running.sizes import Size, spread
+from ...running.trial import Trial, tried
 from ..model import MDLM
 from .asking import Asked
 from .estimate import TaskEstimate, duration
@@ -97,17 +100,25 @@ class Bill:
             )
 
 
-def measured(
-    findings: Findings, model: MDLM, kinds: Sequence[Kind], *, number: int | None, most_seconds: float
-) -> Bill:
+@dataclass(frozen=True, kw_only=True)
+class Trying:
+    """How requests are tried."""
+
+    number: int | None
+    """Of each type; None for as many as seem enough."""
+    most_seconds: float
+    """For each type."""
+    clock: Callable[[], float]
+
+
+def measured(findings: Findings, model: MDLM, kinds: Sequence[Kind], trying: Trying) -> Bill:
     """Try some requests of every type, say what all take.
 
     Args:
         findings: Takes the lines.
         model: Loaded.
         kinds: With at least one request each.
-        number: Requests of each type to try; None for as many as seem enough.
-        most_seconds: For each type.
+        trying: How many, and for how long.
 
     Raises:
         UsageError: If answering fails as it would in a run.
@@ -116,7 +127,7 @@ def measured(
     device = model.backbone.device
     reset_peak(device)
     for kind in kinds:
-        one = _measure(model, kind, number, most_seconds)
+        one = _measure(model, kind, trying)
         bill.add(one)
         _tell(findings, one)
         # Bytes of a pass's tokens beyond those of the passes that were run.
@@ -127,16 +138,19 @@ def measured(
     return bill
 
 
-def _measure(model: MDLM, kind: Kind, number: int | None, most_seconds: float) -> Measured:
+def _measure(model: MDLM, kind: Kind, trying: Trying) -> Measured:
     questions = [question for one in kind.asked for question in one.questions]
-    wanted = number or max(LEAST_TRIED, TIMES_TOGETHER * _jobs_of_a_pass(kind.sizes, model.budget))
+    wanted = trying.number or max(LEAST_TRIED, TIMES_TOGETHER * _jobs_of_a_pass(kind.sizes, model.budget))
     chosen: list[int] = []
     for group in kind.groups:
         share = max(2, math.ceil(wanted * len(group) / len(questions))) if len(group) else 0
         chosen += [group[place] for place in spread([kind.sizes[i] for i in group], share)]
     some = {i: questions[i] for i in chosen}
-    tried(model.backbone, some, model.budget, most_seconds=most_seconds, most_passes=WARM_UP_PASSES)
-    trial = tried(model.backbone, some, model.budget, most_seconds=most_seconds)
+    answered = functools.partial(
+        tried, model.backbone, some, model.budget, most_seconds=trying.most_seconds, clock=trying.clock
+    )
+    answered(most_passes=WARM_UP_PASSES)
+    trial = answered()
     return Measured(kind=kind, trial=trial, found=forecast(kind.sizes, kind.groups, trial, model.budget))
 
 
