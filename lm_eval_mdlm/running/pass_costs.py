@@ -89,10 +89,16 @@ def num_passes(demands: Sequence[Demand], budget: Budget) -> int:
 
 def fullest_pass(demands: Sequence[Demand], budget: Budget) -> float:
     """Most tokens that a pass of the run can have."""
-    rows = budget.max_rows or MOST_JOBS
-    most = sorted((one.tokens for one in demands for _ in range(min(math.ceil(one.width), rows))), reverse=True)
-    together = math.fsum(most[:rows])
-    return together if budget.max_tokens is None else max(min(together, budget.max_tokens), max(most, default=0.0))
+    left, together = budget.max_rows or MOST_JOBS, 0.0
+    longest_first = sorted(demands, key=lambda one: one.tokens, reverse=True)
+    for one in longest_first:
+        jobs = min(math.ceil(one.width), left)
+        left, together = left - jobs, together + jobs * one.tokens
+        if not left:
+            break
+    if budget.max_tokens is None or not demands:
+        return together
+    return max(min(together, budget.max_tokens), longest_first[0].tokens)
 
 
 def _warm(passes: Sequence[Pass]) -> list[Pass]:

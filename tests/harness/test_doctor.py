@@ -136,6 +136,23 @@ def test_an_estimate_has_the_passes_of_the_run(whole, checkpoint, tasks):
     assert kept["tasks"]["pens"]["options"]["k"] == 2
 
 
+def test_choices_are_scored_in_their_planned_passes(checkpoint, tasks, tmp_path):
+    pens = yaml.safe_load((Path(tasks) / "pens.yaml").read_text())
+    words = ["a", "so many pens are hers"]
+    changes = {"task": "choice", "output_type": "multiple_choice", "doc_to_choice": words, "doc_to_target": 0}
+    del pens["filter_list"], pens["generation_kwargs"], pens["metric_list"]
+    (tmp_path / "choice.yaml").write_text(yaml.safe_dump({**pens, **changes}))
+    given = {"limit": 3, "model_args": {"mc_num": 5}, "output": tmp_path / "estimate.json", "batch_size": "4"}
+    good, lines = examined(checkpoint, str(tmp_path), "choice", **given)
+    kept = json.loads((tmp_path / "estimate.json").read_text())
+    encode = load_backbone(checkpoint, device="cpu").tokenizer.encode
+    passes = [min(2 ** len(encode(f" {word}", add_special_tokens=False)) - 1, 5) for word in words]
+    assert good and len(set(passes)) == 2
+    assert kept["tasks"]["choice"]["nfe"] == sum(passes) and kept["tasks"]["choice"]["requests"] == 6
+    assert kept["passes"] == math.ceil(3 * sum(passes) / 4)
+    assert "0.0% of 6 contexts are cut" in "\n".join(below(lines, "task choice"))
+
+
 @pytest.fixture(scope="module")
 def results(checkpoint, tasks, tmp_path_factory) -> Path:
     """The file of the run that was estimated."""

@@ -115,6 +115,17 @@ def test_likelihoods_take_their_planned_passes(budget, options):
     assert found.seconds == pytest.approx(seconds, rel=0.12)
 
 
+def test_a_cache_computes_its_share_of_the_canvases(backbones):
+    backbone, questions = backbones["llada"], rows(4, sampler="fixed_k", k=3, cache="prefix")
+    sizes = [Sizes(backbone).of(question) for question in questions]
+    trial = tried(backbone, dict(enumerate(questions)), Budget(max_rows=2), most_seconds=1e9)
+    found = forecast(sizes, [range(4)], trial, Budget(max_rows=2))
+    computed = sum(one.tokens for one in trial.passes)
+    assert sum(one.steps * one.tokens for one in found.demands) == pytest.approx(computed)
+    assert computed < sum(size.tokens * 4 for size in sizes)
+    assert [one.held for one in found.demands] == [size.tokens for size in sizes]
+
+
 def test_groups_take_their_own_passes():
     slow, fast = rows(8, sampler="fixed_k", k=1), rows(8, sampler="fixed_k", k=4)
     found, _ = foreseen([*slow, *fast], Budget(max_rows=4), 6, groups=[range(8), range(8, 16)])
