@@ -10,7 +10,7 @@ from .errors import print_usage_errors_in_one_line
 
 
 COMMANDS = ("diagnose", "finetune", "frequencies", "merge", "report", "score", "select")
-COMMANDS_OF_TASKS = ("judge", "posterior", "sweep")
+COMMANDS_OF_TASKS = ("doctor", "judge", "posterior", "sweep")
 """They ask lm_eval for tasks or models."""
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -20,7 +20,12 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-def answer(readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: Budget) -> Iterator[tuple[Key, Result]]:
+def answer(
+    readout: Readout,
+    queue: Iterable[tuple[Key, Work[Result]]],
+    budget: Budget,
+    watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
+) -> Iterator[tuple[Key, Result]]:
     """Answer every request that the queue gives; yields each result with its key as soon as it is there.
 
     Jobs are admitted in the queue's order, and a request is drawn only when there may be room for it. Which jobs share
@@ -32,6 +37,7 @@ def answer(readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: 
         readout: Reads the network.
         queue: Pairs of a key of the caller's and a request.
         budget: Limits of a pass.
+        watch: Called ahead of every pass, also of one that is repeated, with the jobs that take part; may raise.
 
     Raises:
         UsageError: If a single job does not fit into memory, or the network returns NaN.
@@ -40,6 +46,8 @@ def answer(readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: 
     while True:
         schedule.fill()
         going = schedule.of_next_pass()
+        if going:
+            watch([job for _, job in going])
         if going and not _fits(readout, [job for _, job in going]):
             schedule.set_aside(going)
             _make_room(readout, [job for _, job in going], schedule)

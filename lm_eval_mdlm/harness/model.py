@@ -20,7 +20,6 @@ from ..options.likelihood import LikelihoodConfig
 from ..options.loading import LoadingConfig, split_options
 from ..running.answering import Answered, run as answer_all
 from ..running.budget import budget_of
-from ..running.generation import RowRequest
 from ..running.known import known_in
 from ..running.processes import ProcessGroup
 from ..running.question import Question
@@ -66,7 +65,7 @@ class MDLM(LM):  # type: ignore[misc]
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
         self._device = self.backbone.device
-        self._budget = budget_of(
+        self.budget = budget_of(
             self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.cache != "none"
         )
         encoder = text_encoder(self.backbone.tokenizer, self.backbone.mask_token_id)
@@ -230,7 +229,7 @@ class MDLM(LM):  # type: ignore[misc]
                 self.backbone,
                 sections,
                 group=self._group,
-                budget=self._budget,
+                budget=self.budget,
                 progress=show and self.rank == 0,
                 known=known,
                 recorder=recorder,
@@ -242,9 +241,10 @@ class MDLM(LM):  # type: ignore[misc]
         """Those that share the work of this model."""
         return self._group
 
-    def rows(self, requests: list[Any], run: Run) -> list[RowRequest]:
-        """What requests of a run ask for, checked: for questions that the harness does not pose itself."""
-        return [posed.question for posed in self._reader.rows(requests, run)]  # type: ignore[misc]
+    def posed(self, requests: list[Any], run: Run) -> list[Posed]:
+        """What requests of a run, all of one type, ask for, checked: for whoever asks instead of the harness."""
+        readers = {"generate_until": self._reader.rows, "loglikelihood": self._scores.pairs}
+        return readers.get(requests[0].request_type, self._scores.rolling)(requests, run)
 
     def answered_together(self, questions: Sequence[Question]) -> list[Any]:
         """The records of questions that all processes pose alike, in their order, in every process."""
@@ -277,7 +277,7 @@ class MDLM(LM):  # type: ignore[misc]
                 "decoding": self.config.effective(),
                 "scoring": self.likelihood.effective(),
                 "seed": self._run.seed if self.config.seed is None else self.config.seed,
-                "budget_of_a_pass": dataclasses.asdict(self._budget),
+                "budget_of_a_pass": dataclasses.asdict(self.budget),
                 **self._run.record(),
                 "world_size": self.world_size,
             },

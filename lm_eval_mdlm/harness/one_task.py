@@ -47,7 +47,13 @@ def load_task(
     if task.get_config("output_type") != "generate_until" or not isinstance(task, ConfigurableTask):
         raise UsageError(f"--tasks {name} generates no text, so it has no reasoning to fill in; name another task.")
     _evaluate_on(task, split)
-    if gen_kwargs:
+    set_up(task, num_fewshot=num_fewshot, gen_kwargs=gen_kwargs)
+    return task
+
+
+def set_up(task: Any, *, num_fewshot: int | None, gen_kwargs: Mapping[str, Any]) -> None:
+    """Give a task the command line's settings as an evaluation does; arguments as of `load_task`."""
+    if gen_kwargs and task.get_config("output_type") == "generate_until":
         task.set_config(key="generation_kwargs", value=dict(gen_kwargs), update=True)
     own = task.get_config("num_fewshot")
     if num_fewshot is not None and own != 0:
@@ -55,14 +61,18 @@ def load_task(
     elif own is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=SEEDS["fewshot"])
-    return task
 
 
-def _loaded(manager: TaskManager, name: str) -> Any:
+def check_known(manager: TaskManager, name: str) -> None:
+    """UsageError if there is no such task, group or tag."""
     if name not in manager.all_tasks and not Path(name).is_file():
         close = difflib.get_close_matches(name, manager.all_tasks, n=1)
         hint = f"did you mean {close[0]}?" if close else "add its folder with --include_path."
         raise UsageError(f"--tasks {name} is not known; {hint}")
+
+
+def _loaded(manager: TaskManager, name: str) -> Any:
+    check_known(manager, name)
     tasks = list(manager.load([name])["tasks"].values())
     if len(tasks) != 1:
         raise UsageError(f"--tasks {name} holds {len(tasks)} tasks, and traces are made of one; name one of them.")

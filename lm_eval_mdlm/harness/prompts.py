@@ -46,7 +46,7 @@ def prompts_of(model: MDLM, task: Any, doc_ids: Sequence[int], prompting: Prompt
         )
         by_doc = {instance.doc_id: instance for instance in task.instances}
         requests = [by_doc[doc_id] for doc_id in doc_ids]
-        rows = model.rows(requests, run)
+        rows: list[RowRequest] = [posed.question for posed in model.posed(requests, run)]  # type: ignore[misc]
     if source:
         rows = [_as_it_stands(row) for row in rows]
     return [(request.args[0], row) for request, row in zip(requests, rows, strict=True)]

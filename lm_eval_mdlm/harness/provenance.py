@@ -19,12 +19,10 @@ PACKAGES = ("lm-eval-mdlm", "lm_eval", "torch", "transformers", "tokenizers", "a
 def provenance(backbone: Backbone) -> dict[str, Any]:
     """Versions, hardware and checkpoint of a run, as plain values."""
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "backbone": dict(backbone.description),
         "device": str(backbone.device),
-        "device_name": torch.cuda.get_device_name(backbone.device)
-        if backbone.device.type == "cuda"
-        else platform.machine(),
+        "device_name": device_name(backbone.device),
         "cuda": torch.version.cuda,
         "dtype": str(backbone.dtype),
         "mask_token_id": backbone.mask_token_id,
@@ -32,6 +30,16 @@ def provenance(backbone: Backbone) -> dict[str, Any]:
         "vocab_size": backbone.vocab_size,
         "max_length": backbone.max_length,
     }
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and the packages that results depend on; None for one that is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def device_name(device: torch.device) -> str:
+    """Of a GPU, or of the kind of processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def headline(backbone: Backbone, loading: LoadingConfig) -> dict[str, Any]:
