@@ -80,6 +80,11 @@ class Backbone(abc.ABC):
     grid_block: int | None = None
     """Positions of a grid block, for a block-causal network: a token sees its own and earlier blocks of the grid that
     begins at its canvas's first token, and no later one. None where every token sees its whole canvas."""
+    canvas_prefix: tuple[int, ...] = ()
+    """Tokens that the network itself puts before every canvas, as [CLS]. They are no positions of the canvas, and not
+    counted in `max_length`; a canvas after them may begin with its region."""
+    canvas_suffix: tuple[int, ...] = ()
+    """Tokens that it puts behind every canvas likewise, as [SEP]."""
 
     @abc.abstractmethod
     def states(

@@ -1,7 +1,9 @@
 """Stored weights into a network of transformers, one network at a time."""
 
+import logging
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from .families.family import Architecture
 from .weights import TIED_HEAD, refuse_differences
 
 
+logger = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 """While it loads, transformers replaces methods of all networks, `tie_weights` among them, and then puts back what it
 found: two loads in two threads leave the replacement in place, and every later tied head without its values."""
@@ -22,7 +25,7 @@ def read_network(
     architecture: Architecture,
     *,
     dtype: torch.dtype,
-    attention: str,
+    attention: str | None,
     device_map: str | Mapping[str, Any] | None = None,
 ) -> Any:
     """The native network with the weights in `folder`; safe to call from several threads.
@@ -31,7 +34,7 @@ def read_network(
         folder: Holds the weights, which `check_weights` has accepted.
         architecture: What they are loaded into.
         dtype: Of the weights.
-        attention: Name of transformers' attention function.
+        attention: Name of transformers' attention function; its own choice if None.
         device_map: Where to load them; the CPU if unset.
 
     Raises:
@@ -48,6 +51,7 @@ def read_network(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which only means that they are reported
             generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
         )
     # transformers only warns, and leaves what it did not find at random values.
@@ -55,7 +59,18 @@ def read_network(
     refuse_differences(
         folder,
         missing=sorted(set(report["missing_keys"]) - tied),
-        unexpected=report["unexpected_keys"],
+        unexpected=_without_use(folder, architecture, report["unexpected_keys"]),
         mismatched=report["mismatched_keys"],
     )
     return network
+
+
+def _without_use(folder: Path, architecture: Architecture, names: Collection[str]) -> list[str]:
+    """Stored weights that should not be there; those that may be are named in a line."""
+    known = [] if architecture.beside is None else [name for name in names if re.search(architecture.beside, name)]
+    if known:
+        logger.warning(
+            "%s: %d stored weights beside the masked-LM head are not used (%s).",
+            *(folder, len(known), ", ".join(sorted({name.rsplit(".", 1)[0] for name in known}))),
+        )
+    return sorted(set(names) - set(known))
