@@ -75,6 +75,10 @@ class Backbone(abc.ABC):
     """What identifies the network in a record of results."""
     memory_bytes_per_token: int | None = None
     """Memory that keys and values kept between passes take per token of a canvas; None if this backbone keeps none."""
+    keeps_none_because: str = (
+        "needs the whole network on one device, and this one is spread; leave out device_map, or cache."
+    )
+    """The rest of a sentence that begins with the option, for networks that keep none."""
     lookback: int = 0
     """1 where a token is predicted from the state before its own, else 0."""
     grid_block: int | None = None

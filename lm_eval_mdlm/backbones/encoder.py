@@ -34,6 +34,7 @@ class EncoderBackbone(Backbone):
     The network sees every canvas between `canvas_prefix` and `canvas_suffix`, which are no positions of the canvas.
     """
 
+    keeps_none_because = "needs keys and values of earlier passes, and an encoder keeps none; leave it out."
     family: str
     """Name of the family of checkpoints."""
     grouping: Grouping
@@ -93,9 +94,15 @@ class EncoderBackbone(Backbone):
     @torch.inference_mode()
     def head(self, states: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:
         """See `Backbone.head`."""
+        # On a CPU in parts of one size, since several threads share products in a way that depends on their size.
+        size = self._products.minimum_rows if self.device.type == "cpu" else max(len(states), 1)
+        parts = [self._logits(part) for part in torch.split(states, size)]
+        return torch.cat(parts).to(self.device)
+
+    def _logits(self, states: Float[Tensor, "R D"]) -> Float[Tensor, "R V"]:
         filled = pad(states, (0, 0, 0, self._products.padded(len(states)) - len(states)))
         with self._products.in_fixed_order(), stable_functions(self.device):
-            return self._network.logits(filled)[: len(states)].to(self.device)
+            return self._network.logits(filled)[: len(states)]
 
     def _run(self, group: Group, inputs: Sequence[Int[Tensor, " _"]]) -> Float[Tensor, "B L D"]:
         """States of one pass; the first canvas fills the rectangle up to as many rows as products need."""
@@ -109,9 +116,7 @@ class EncoderBackbone(Backbone):
             token_ids[row, : len(ids)], is_token[row, : len(ids)] = ids, True
         return self._forward(token_ids, is_token if padded else None)
 
-    def _forward(
-        self, token_ids: Int[Tensor, "B L"], is_token: Bool[Tensor, "B L"] | None
-    ) -> Float[Tensor, "B L D"]:
+    def _forward(self, token_ids: Int[Tensor, "B L"], is_token: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B L D"]:
         mask = None if is_token is None else is_token.long().to(self.device)
         with self._products.in_fixed_order(), stable_functions(self.device):
             return self._network.states(token_ids.to(self.device), mask).to(self.device)

@@ -36,6 +36,8 @@ class Grouping:
     run by the same kernels; None to run canvases of equal length together as they are, without a mask."""
     alone: bool = False
     """Run every canvas by itself."""
+    most_tokens: int | None = None
+    """Of a rectangle with several canvases; None to leave that to whoever asks for them."""
 
     def shape_of(self, length: int, longest: int) -> Shape:
         """The rectangle of a canvas of `length` tokens, where none may have more than `longest`."""
@@ -48,4 +50,12 @@ class Grouping:
         found: dict[tuple[Shape, int], list[int]] = {}
         for place, length in enumerate(lengths):
             found.setdefault((self.shape_of(length, longest), place if self.alone else 0), []).append(place)
-        return [Group(shape, members) for (shape, _), members in found.items()]
+        return [
+            Group(shape, members[start : start + size])
+            for (shape, _), members in found.items()
+            for size in [self._most_members(shape, len(members))]
+            for start in range(0, len(members), size)
+        ]
+
+    def _most_members(self, shape: Shape, number: int) -> int:
+        return number if self.most_tokens is None else max(1, self.most_tokens // shape.length)

@@ -175,4 +175,3 @@ def _not_run(checkpoint: Checkpoint, error: Exception) -> UsageError:
         f"{checkpoint.pretrained}: the network must take token ids and give logits for every one, and fails with "
         f"{type(error).__name__}: {reason[:200]}; it cannot be evaluated."
     )
-

@@ -81,9 +81,7 @@ def load_backbone(
     if family.encoder:
         if adapter is not None:
             raise UsageError(f"peft={peft} is for decoders such as LLaDA and Dream, and {pretrained} is an encoder.")
-        encoder = load_encoder(
-            checkpoint, raw, family, placement, mask_token_id=mask_token_id, describe=describe
-        )
+        encoder = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id, describe=describe)
         _probe(encoder, pretrained)
         return encoder
     architecture = family.architecture(raw)
