@@ -1,9 +1,10 @@
 """Stored weights into a network of transformers, one network at a time."""
 
+import contextlib
 import logging
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def read_network(
     Raises:
         UsageError: If a weight is missing, left over, or of another shape.
     """
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, _without_report():
         network, report = architecture.network.from_pretrained(
             str(folder),
             config=architecture.config,
@@ -63,6 +64,18 @@ def read_network(
         mismatched=report["mismatched_keys"],
     )
     return network
+
+
+@contextlib.contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from writing a table of weights, all of which is said in one line here."""
+    of_transformers = logging.getLogger("transformers.modeling_utils")
+    before = of_transformers.level
+    of_transformers.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        of_transformers.setLevel(before)
 
 
 def _without_use(folder: Path, architecture: Architecture, names: Collection[str]) -> list[str]:

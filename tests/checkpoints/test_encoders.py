@@ -5,11 +5,14 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from lm_eval_mdlm import load_backbone
-from tests.encoders import CLS, MASK, OPTIONS, SEP, make_encoder
+from lm_eval_mdlm.backbones.grouping import Grouping
+from lm_eval_mdlm.backbones.masked_lm import masked_lm_of
+from tests.encoders import CLS, MASK, OPTIONS, SEP, make_encoder, make_tokenizer
 
 
 ATOL = 1e-5
-COMPANIES = ((1,), (6, 6), (6, 30, 6, 1), (30,) * 5, (1, 1, 1, 1, 1, 100), (100, 30, 6))
+USUAL = ("bert", "deberta-v2", "modernbert", "roberta")
+COMPANIES = ((6, 6), (30, 6, 100, 1), (30,) * 5)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +50,68 @@ def test_logits_are_those_of_transformers_for_every_length(encoders, model_type)
         torch.testing.assert_close(logits, own_logits(folder, ids), atol=ATOL, rtol=0)
 
 
-@pytest.mark.parametrize("model_type", OPTIONS)
+@pytest.mark.parametrize(
+    "model_type", [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in OPTIONS]
+)
 def test_logits_have_the_same_bits_alone_and_in_any_company(encoders, model_type):
     _, backbone = encoders(model_type)
     assert not backbone.grouping.alone and backbone.description["rows_are_bitwise_independent"]
-    for length in (1, 6, 30, 100):
+    for length in (6, 30):
         ids = canvas(length, seed=7)
         alone = backbone.logits([ids])[0]
         for company in COMPANIES:
             mates = [canvas(mate, seed) for seed, mate in enumerate(company)]
-            for place in {0, len(mates) // 2, len(mates)}:
+            for place in (0, len(mates)):
                 together = backbone.logits([*mates[:place], ids, *mates[place:]])[place]
                 assert torch.equal(together, alone), f"{length} tokens at place {place} among {company}"
+
+
+@pytest.mark.parametrize("model_type", ["bert", "modernbert", "roberta"])
+def test_a_network_that_is_saved_and_loaded_again_gives_the_same_logits(encoders, tmp_path, model_type):
+    folder, backbone = encoders(model_type)
+    network = AutoModelForMaskedLM.from_pretrained(folder)
+    network.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    make_tokenizer().save_pretrained(tmp_path)
+    again = load_backbone(str(tmp_path), device="cpu")
+    canvases = [canvas(length) for length in (9, 30)]
+    for before, after in zip(backbone.logits(canvases), again.logits(canvases), strict=True):
+        assert torch.equal(before, after)
+
+
+class Lonely(torch.nn.Module):
+    """A head that a body's states are not enough for."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.config, self.dtype = network, network.config, network.dtype
+        self.base_model = network.base_model
+
+    def forward(self, input_ids, attention_mask=None):
+        found = self.network(input_ids=input_ids, attention_mask=attention_mask)
+        found.logits = found.logits + input_ids[..., None] / 100
+        return found
+
+
+def test_a_head_that_looks_at_more_than_states_is_run_with_its_body(encoders):
+    folder, _ = encoders("bert")
+    network = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    ids = torch.arange(7, 30)[None]
+    assert masked_lm_of(network, ids).name == "body and head"
+    whole = masked_lm_of(Lonely(network), ids)
+    assert whole.name == "network"
+    states = whole.states(ids, None)
+    assert torch.equal(whole.logits(states[0]), Lonely(network)(ids).logits[0])
+
+
+@pytest.mark.parametrize("grouping", [Grouping(alone=True), Grouping(multiple=16), Grouping(multiple=64)], ids=str)
+@pytest.mark.parametrize("model_type", ["bert", "deberta-v2", "esm", "modernbert", "roberta"])
+def test_padding_on_the_right_and_company_change_no_more_than_rounding(encoders, model_type, grouping):
+    folder, backbone = encoders(model_type)
+    before, backbone.grouping = backbone.grouping, grouping
+    try:
+        canvases = [canvas(length, seed) for seed, length in enumerate((1, 30, 7, 33, backbone.max_length))]
+        for ids, logits in zip(canvases, backbone.logits(canvases), strict=True):
+            torch.testing.assert_close(logits, own_logits(folder, ids), atol=ATOL, rtol=0)
+    finally:
+        backbone.grouping = before
