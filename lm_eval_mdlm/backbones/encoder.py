@@ -79,7 +79,7 @@ class EncoderBackbone(Backbone):
         before, behind = (torch.tensor(part, dtype=torch.long) for part in (self.canvas_prefix, self.canvas_suffix))
         inputs = [torch.cat([before, canvas, behind]) for canvas in torch.split(token_ids, list(lengths))]
         starts = torch.tensor([0, *accumulate(lengths)])
-        canvas_of = torch.searchsorted(starts, wanted, right=True) - 1
+        canvas_of = torch.searchsorted(starts, wanted.contiguous(), right=True) - 1
         columns = wanted - starts[canvas_of] + len(before)
         parts, rows = [], []
         for group in self.grouping.groups([len(ids) for ids in inputs], self._longest):

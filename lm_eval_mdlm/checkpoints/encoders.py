@@ -58,7 +58,7 @@ def load_encoder(
         raw,
         tokenizer,
         vocab_size=architecture.config.vocab_size,
-        turn_end=tokenizer.sep_token or family.turn_end,
+        turn_end=family.turn_end,
         mask_token_id=mask_token_id,
     )
     frame = frame_of(tokenizer, checkpoint.pretrained)

@@ -115,3 +115,22 @@ def test_padding_on_the_right_and_company_change_no_more_than_rounding(encoders,
             torch.testing.assert_close(logits, own_logits(folder, ids), atol=ATOL, rtol=0)
     finally:
         backbone.grouping = before
+
+
+WIDE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072, "max_position_embeddings": 520}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model_type", USUAL)
+def test_bits_hold_at_the_width_of_published_encoders_whatever_the_number_of_threads(
+    tmp_path, model_type, dtype, num_threads
+):
+    backbone = load_backbone(str(make_encoder(tmp_path, model_type, **WIDE)), device="cpu", dtype=dtype)
+    for length in (1, 17, 62, 101):
+        ids = canvas(length, seed=7)
+        alone = backbone.logits([ids])[0]
+        for number in (1, 7, 13, 30):
+            mates = [canvas(length if mate % 2 else 40, mate) for mate in range(number)]
+            together = backbone.logits([*mates, ids])[-1]
+            assert torch.equal(together, alone), (length, number, backbone.grouping)

@@ -43,6 +43,8 @@ class MaskedLM(Family):
         return isinstance(model_type, str) and model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     def architecture(self, raw: RawConfig) -> Architecture:
+        if not self.matches(raw):
+            raise raw.refusal("model_type", "must be one that transformers loads as AutoModelForMaskedLM")
         model_type = raw.values["model_type"]
         if model_type in UNFIT:
             raise raw.refusal("model_type", f"cannot be evaluated, since {UNFIT[model_type]}")
