@@ -18,13 +18,13 @@ EQUAL_IN_COMPANY = (
 (tests/checkpoints/test_encoders.py); others run canvas by canvas there."""
 MULTIPLE = 16
 """Of lengths on a GPU: a length has few others to share a pass with, and little padding."""
-LENGTH = 29
-"""Of the canvas under test; odd, so that nothing is aligned by chance."""
-MOST_TOKENS = 512
-"""Of a pass on a CPU: more would only lose to its caches."""
-MATES = {"cpu": (1, 5, 11, MOST_TOKENS // LENGTH - 1)}
-"""Numbers of mates beside it, by kind of device; on a CPU up to the largest pass, since several threads share products
-in one way or another by their size."""
+LENGTH = 31
+"""Tokens of the input under test; odd, so that nothing is aligned by chance."""
+MATES = {"cpu": (1, 5, 10, 15)}
+"""Numbers of mates beside it, by kind of device."""
+MOST_TOKENS = (MATES["cpu"][-1] + 1) * LENGTH
+"""Of a pass on a CPU: of no larger one is it known whether several threads share its products as they do in a smaller
+one, and larger ones would only lose to the CPU's caches."""
 MORE_MATES = (1, 3, 7, 31, 100)
 """The same for all other kinds."""
 
@@ -86,7 +86,7 @@ def _near(found: Float[Tensor, "T D"], alone: Float[Tensor, "T D"]) -> bool:
 
 def _canvas(backbone: EncoderBackbone, seed: int) -> Int[Tensor, " _"]:
     ordinary = backbone.vocab_size // 2  # special tokens have the last ids in some tokenizers
-    length = min(LENGTH, backbone.max_length)
+    length = LENGTH - len(backbone.canvas_prefix) - len(backbone.canvas_suffix)
     return (torch.arange(1, length + 1) * 7919 + 31 * seed) % ordinary
 
 

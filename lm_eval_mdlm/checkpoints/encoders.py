@@ -1,6 +1,5 @@
 """From an encoder's checkpoint to a backbone: its tokenizer, its weights, and the way its passes are run."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,9 +31,8 @@ def load_encoder(
     placement: Placement,
     *,
     mask_token_id: int | None,
-    describe: Callable[[Any, str], Mapping[str, Any]],
-) -> EncoderBackbone:
-    """Load an encoder; what can be wrong is looked for before its weights are downloaded or read.
+) -> tuple[EncoderBackbone, Any]:
+    """Load an encoder and its network; what can be wrong is looked for before its weights are downloaded or read.
 
     Args:
         checkpoint: Open.
@@ -42,7 +40,6 @@ def load_encoder(
         family: Of encoders.
         placement: Where the network goes.
         mask_token_id: The user's choice of the mask.
-        describe: Gives the description of a network whose attention function has this name.
 
     Raises:
         UsageError: For an option, a file or a weight that cannot be used; one line that names it.
@@ -77,14 +74,14 @@ def load_encoder(
             longest=longest,
             pad_token_id=_padding(tokenizer, architecture),
             device=placement.device,
-            description=describe(network, network.config._attn_implementation),
+            description={},
         )
         choose_grouping(backbone, architecture.config.model_type, checkpoint.pretrained)
     except UsageError:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise _not_run(checkpoint, error) from None
-    return backbone
+    return backbone, network
 
 
 def _outline(raw: RawConfig, architecture: Architecture) -> Any:

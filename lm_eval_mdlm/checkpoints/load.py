@@ -16,7 +16,7 @@ from ..errors import UsageError
 from .adapter import Adapter
 from .checkpoint import Checkpoint
 from .encoders import load_encoder
-from .families.family import Architecture
+from .families.family import Architecture, Family
 from .families.known import family_of
 from .fingerprint import fingerprint, tokenizer_fingerprint
 from .finite import refuse_not_finite
@@ -68,22 +68,8 @@ def load_backbone(
     adapter = None if peft is None else Adapter.open(peft)
     raw = RawConfig.read(checkpoint.folder)
     family = family_of(raw)
-
-    def describe(network: Any, attention: str) -> dict[str, Any]:
-        return {
-            "family": family.name,
-            "pretrained": pretrained,
-            "device_map": None if device_map is None else str(device_map),
-            **_describe(checkpoint, placement, network, attention),
-            **({} if adapter is None else adapter.description),
-        }
-
     if family.encoder:
-        if adapter is not None:
-            raise UsageError(f"peft={peft} is for decoders such as LLaDA and Dream, and {pretrained} is an encoder.")
-        encoder = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id, describe=describe)
-        _probe(encoder, pretrained)
-        return encoder
+        return _encoder(checkpoint, adapter, raw, family, placement, mask_token_id, device_map)
     architecture = family.architecture(raw)
     tokenizer = load_tokenizer(checkpoint.folder, family)
     if require_tokenizer:
@@ -106,9 +92,41 @@ def load_backbone(
         shift=family.shift,
         float32_rope=architecture.float32_rope,
         device=placement.device,
-        description=describe(network, attention),
+        description={
+            "family": family.name,
+            "pretrained": pretrained,
+            "device_map": None if device_map is None else str(device_map),
+            **_describe(checkpoint, placement, network, attention),
+            **({} if adapter is None else adapter.description),
+        },
     )
     _probe(backbone, pretrained)
+    return backbone
+
+
+def _encoder(
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    raw: RawConfig,
+    family: Family,
+    placement: Placement,
+    mask_token_id: int | None,
+    device_map: str | Mapping[str, Any] | None,
+) -> Backbone:
+    if adapter is not None:
+        raise UsageError(
+            f"peft={adapter.name} is for decoders such as LLaDA and Dream, and {checkpoint.pretrained} is an encoder; "
+            f"leave it out."
+        )
+    backbone, network = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id)
+    backbone.description = {
+        "family": family.name,
+        "pretrained": checkpoint.pretrained,
+        "device_map": None if device_map is None else str(device_map),
+        **_describe(checkpoint, placement, network, network.config._attn_implementation),
+        **backbone.description,
+    }
+    _probe(backbone, checkpoint.pretrained)
     return backbone
 
 

@@ -68,8 +68,8 @@ def read_network(
 
 @contextlib.contextmanager
 def _without_report() -> Iterator[None]:
-    """Keep transformers from writing a table of weights, all of which is said in one line here."""
-    of_transformers = logging.getLogger("transformers.modeling_utils")
+    """Keep transformers from writing tables of weights; what matters of them is said in one line here."""
+    of_transformers = logging.getLogger("transformers")
     before = of_transformers.level
     of_transformers.setLevel(logging.ERROR)
     try:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, GPT2Config, T5Config
 
 from lm_eval_mdlm import UsageError, load_backbone
+from lm_eval_mdlm.training.networks import Source
 from tests.checkpoints.plain import edit_config
 from tests.encoders import MASK, make_encoder, make_tokenizer
 
@@ -146,3 +147,8 @@ def test_heads_and_tables_beside_the_masked_lm_head_are_named_in_a_line_and_chan
     (line,) = [r.getMessage() for r in caplog.records if "beside the masked-LM head" in r.getMessage()]
     assert not any("LOAD REPORT" in r.getMessage() for r in caplog.records)
     assert "2 stored weights" in line and "bert.pooler.dense" in line and "cls.seq_relationship" in line
+
+
+def test_training_an_encoder_is_refused_in_one_line(folder):
+    with pytest.raises(UsageError, match="is an encoder, and training is for decoders"):
+        Source.open(str(folder))
