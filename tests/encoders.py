@@ -46,11 +46,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "xlm-roberta": {},
 }
 """What each model type has beside `WIDTHS`."""
+OTHERS: dict[str, dict[str, Any]] = {"fnet": {}, "luke": {"entity_vocab_size": 20, "entity_emb_size": 16}}
+"""The same for model types that run canvas by canvas."""
 
 
 def make_network(model_type: str, seed: int = 0, **options: Any) -> Any:
     """A network with lively random weights; masks differ by where they stand."""
-    config = AutoConfig.for_model(model_type, **{**WIDTHS, **OPTIONS.get(model_type, {}), **options})
+    config = AutoConfig.for_model(model_type, **{**WIDTHS, **{**OPTIONS, **OTHERS}[model_type], **options})
     network = AutoModelForMaskedLM.from_config(config).eval()
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -7,7 +7,7 @@ from transformers import AutoModelForMaskedLM
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.backbones.grouping import Grouping
 from lm_eval_mdlm.backbones.masked_lm import masked_lm_of
-from tests.encoders import CLS, MASK, OPTIONS, SEP, make_encoder, make_tokenizer
+from tests.encoders import CLS, MASK, OPTIONS, ROWS, SEP, make_encoder, make_tokenizer
 
 
 ATOL = 1e-5
@@ -66,6 +66,38 @@ def test_logits_have_the_same_bits_alone_and_in_any_company(encoders, model_type
                 assert torch.equal(together, alone), f"{length} tokens at place {place} among {company}"
 
 
+@pytest.mark.parametrize(("model_type", "body"), [("fnet", "body and head"), ("luke", "network")])
+def test_a_model_type_that_is_not_known_to_keep_bits_in_company_runs_canvas_by_canvas(encoders, model_type, body):
+    """FNet mixes positions by a Fourier transform and knows no padding; LUKE's forward looks at more than states."""
+    folder, backbone = encoders(model_type)
+    assert backbone.grouping.alone and backbone.description["body"] == body
+    canvases = [canvas(length, seed) for seed, length in enumerate((30, 7, 30))]
+    for ids, logits in zip(canvases, backbone.logits(canvases), strict=True):
+        assert torch.equal(logits, backbone.logits([ids])[0])
+        torch.testing.assert_close(logits, own_logits(folder, ids), atol=ATOL, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "longest"), [("bert", 138), ("roberta", 137), ("mpnet", 136), ("esm", 138), ("modernbert", 138)]
+)
+def test_the_longest_canvas_fills_all_positions_but_the_padding_s_and_what_stands_around_it(
+    encoders, model_type, longest
+):
+    """Of 140; the tables of RoBERTa and MPNet begin behind a padding row, which is row 0 and row 1 here."""
+    _, backbone = encoders(model_type)
+    assert (backbone.max_length, backbone.canvas_prefix, backbone.canvas_suffix) == (longest, (CLS,), (SEP,))
+    assert (backbone.mask_token_id, backbone.end_token_ids, backbone.vocab_size) == (MASK, (SEP,), ROWS)
+
+
+def test_states_come_in_the_order_in_which_positions_are_wanted(encoders):
+    _, backbone = encoders("bert")
+    ids, lengths = torch.cat([canvas(20), canvas(30), canvas(20, 1)]), [20, 30, 20]
+    everywhere = backbone.states(ids, lengths, torch.arange(70))
+    for wanted in ([69, 0, 20, 20, 19], [25], [49, 50], []):
+        rows = torch.tensor(wanted, dtype=torch.long)
+        assert torch.equal(backbone.states(ids, lengths, rows), everywhere[rows])
+
+
 @pytest.mark.parametrize("model_type", ["bert", "modernbert", "roberta"])
 def test_a_network_that_is_saved_and_loaded_again_gives_the_same_logits(encoders, tmp_path, model_type):
     folder, backbone = encoders(model_type)
@@ -113,6 +145,7 @@ def test_padding_on_the_right_and_company_change_no_more_than_rounding(encoders,
         canvases = [canvas(length, seed) for seed, length in enumerate((1, 30, 7, 33, backbone.max_length))]
         for ids, logits in zip(canvases, backbone.logits(canvases), strict=True):
             torch.testing.assert_close(logits, own_logits(folder, ids), atol=ATOL, rtol=0)
+            assert torch.equal(logits, backbone.logits([ids])[0])
     finally:
         backbone.grouping = before
 
