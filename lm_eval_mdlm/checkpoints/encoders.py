@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..backbones.encoder import EncoderBackbone, Frame
 from ..errors import UsageError
+from .beside import without_report
 from .checkpoint import Checkpoint
 from .encoder_probe import choose_grouping
 from .families.family import Architecture, Family
@@ -101,13 +102,14 @@ def _network(checkpoint: Checkpoint, architecture: Architecture, placement: Plac
     checkpoint.fetch_weights()
     origins = _Origins(checkpoint)
     try:
-        network = read_network(
-            checkpoint.folder,
-            architecture,
-            dtype=placement.dtype,
-            attention=None,
-            device_map=placement.device_map,
-        )
+        with without_report():
+            network = read_network(
+                checkpoint.folder,
+                architecture,
+                dtype=placement.dtype,
+                attention="sdpa" if architecture.network._supports_sdpa else "eager",
+                device_map=placement.device_map,
+            )
     except torch.OutOfMemoryError:
         raise UsageError(
             f"{checkpoint.folder}: the weights do not fit on {placement.device} as {placement.dtype}; use a narrower "

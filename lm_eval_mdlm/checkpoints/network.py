@@ -1,21 +1,18 @@
 """Stored weights into a network of transformers, one network at a time."""
 
-import contextlib
-import logging
-import re
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
+from .beside import without_use
 from .families.family import Architecture
 from .weights import TIED_HEAD, refuse_differences
 
 
-logger = logging.getLogger(__name__)
 _ONE_AT_A_TIME = threading.Lock()
 """While it loads, transformers replaces methods of all networks, `tie_weights` among them, and then puts back what it
 found: two loads in two threads leave the replacement in place, and every later tied head without its values."""
@@ -26,7 +23,7 @@ def read_network(
     architecture: Architecture,
     *,
     dtype: torch.dtype,
-    attention: str | None,
+    attention: str,
     device_map: str | Mapping[str, Any] | None = None,
 ) -> Any:
     """The native network with the weights in `folder`; safe to call from several threads.
@@ -35,13 +32,13 @@ def read_network(
         folder: Holds the weights, which `check_weights` has accepted.
         architecture: What they are loaded into.
         dtype: Of the weights.
-        attention: Name of transformers' attention function; its own choice if None.
+        attention: Name of transformers' attention function.
         device_map: Where to load them; the CPU if unset.
 
     Raises:
         UsageError: If a weight is missing, left over, or of another shape.
     """
-    with _ONE_AT_A_TIME, _without_report():
+    with _ONE_AT_A_TIME:
         network, report = architecture.network.from_pretrained(
             str(folder),
             config=architecture.config,
@@ -60,30 +57,7 @@ def read_network(
     refuse_differences(
         folder,
         missing=sorted(set(report["missing_keys"]) - tied),
-        unexpected=_without_use(folder, architecture, report["unexpected_keys"]),
+        unexpected=without_use(folder, architecture, report["unexpected_keys"]),
         mismatched=report["mismatched_keys"],
     )
     return network
-
-
-@contextlib.contextmanager
-def _without_report() -> Iterator[None]:
-    """Keep transformers from writing tables of weights; what matters of them is said in one line here."""
-    of_transformers = logging.getLogger("transformers")
-    before = of_transformers.level
-    of_transformers.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        of_transformers.setLevel(before)
-
-
-def _without_use(folder: Path, architecture: Architecture, names: Collection[str]) -> list[str]:
-    """Stored weights that should not be there; those that may be are named in a line."""
-    known = [] if architecture.beside is None else [name for name in names if re.search(architecture.beside, name)]
-    if known:
-        logger.warning(
-            "%s: %d stored weights beside the masked-LM head are not used (%s).",
-            *(folder, len(known), ", ".join(sorted({name.rsplit(".", 1)[0] for name in known}))),
-        )
-    return sorted(set(names) - set(known))

@@ -20,13 +20,13 @@ class Architecture:
     class."""
     config: PreTrainedConfig
     """Its configuration, translated from the checkpoint's."""
+    beside: str | None = None
+    """Native names of stored weights that the network has no use for: a regular expression, found anywhere in one.
+    They are named in a line; without this, any such weight is an error."""
     key_mapping: Mapping[str, str] = field(default_factory=dict)
     """Checkpoint weight names to native ones: regular expressions anchored at the start, with at most one group."""
     float32_rope: bool = False
     """Whether queries and keys are rotated in float32 whatever the dtype of the weights."""
-    beside: str | None = None
-    """Native names of stored weights that the network has no use for: a regular expression, found anywhere in one.
-    They are named in a line; without this, any such weight is an error."""
 
 
 class Family(abc.ABC):
@@ -36,12 +36,12 @@ class Family(abc.ABC):
     """Its name in results and messages."""
     members: str
     """The published checkpoints it stands for, for messages."""
+    encoder: bool = False
+    """Whether its networks are masked LMs of transformers, run by their own forward (`checkpoints/encoders.py`)."""
     shift: bool
     """Whether logit row i - 1 predicts token i."""
     turn_end: str
     """The token that ends a turn of a chat."""
-    encoder: bool = False
-    """Whether its networks are masked LMs of transformers, run by their own forward (`checkpoints/encoders.py`)."""
 
     @abc.abstractmethod
     def matches(self, raw: RawConfig) -> bool:
