@@ -75,11 +75,20 @@ class Backbone(abc.ABC):
     """What identifies the network in a record of results."""
     memory_bytes_per_token: int | None = None
     """Memory that keys and values kept between passes take per token of a canvas; None if this backbone keeps none."""
+    keeps_none_because: str = (
+        "needs the whole network on one device, and this one is spread; leave out device_map, or cache."
+    )
+    """The rest of a sentence that begins with the option, for networks that keep none."""
     lookback: int = 0
     """1 where a token is predicted from the state before its own, else 0."""
     grid_block: int | None = None
     """Positions of a grid block, for a block-causal network: a token sees its own and earlier blocks of the grid that
     begins at its canvas's first token, and no later one. None where every token sees its whole canvas."""
+    canvas_prefix: tuple[int, ...] = ()
+    """Tokens that the network itself puts before every canvas, as [CLS]. They are no positions of the canvas, and not
+    counted in `max_length`; a canvas after them may begin with its region."""
+    canvas_suffix: tuple[int, ...] = ()
+    """Tokens that it puts behind every canvas likewise, as [SEP]."""
 
     @abc.abstractmethod
     def states(

@@ -9,12 +9,14 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..backbones.attention import best_attention
+from ..backbones.backbone import Backbone
 from ..backbones.invariance import stabilise
 from ..backbones.packed import PackedBackbone
 from ..errors import UsageError
 from .adapter import Adapter
 from .checkpoint import Checkpoint
-from .families.family import Architecture
+from .encoders import load_encoder
+from .families.family import Architecture, Family
 from .families.known import family_of
 from .fingerprint import fingerprint, tokenizer_fingerprint
 from .finite import refuse_not_finite
@@ -41,7 +43,7 @@ def load_backbone(
     mask_token_id: int | None = None,
     peft: str | None = None,
     require_tokenizer: bool = False,
-) -> PackedBackbone:
+) -> Backbone:
     """Load a masked diffusion LM from a folder or the hub, without running any code of the checkpoint.
 
     Everything that can be wrong with a checkpoint is looked for before its weights are downloaded or read.
@@ -66,6 +68,8 @@ def load_backbone(
     adapter = None if peft is None else Adapter.open(peft)
     raw = RawConfig.read(checkpoint.folder)
     family = family_of(raw)
+    if family.encoder:
+        return _encoder(checkpoint, adapter, raw, family, placement, mask_token_id, device_map)
     architecture = family.architecture(raw)
     tokenizer = load_tokenizer(checkpoint.folder, family)
     if require_tokenizer:
@@ -97,6 +101,32 @@ def load_backbone(
         },
     )
     _probe(backbone, pretrained)
+    return backbone
+
+
+def _encoder(
+    checkpoint: Checkpoint,
+    adapter: Adapter | None,
+    raw: RawConfig,
+    family: Family,
+    placement: Placement,
+    mask_token_id: int | None,
+    device_map: str | Mapping[str, Any] | None,
+) -> Backbone:
+    if adapter is not None:
+        raise UsageError(
+            f"peft={adapter.name} is for decoders such as LLaDA and Dream, and {checkpoint.pretrained} is an encoder; "
+            f"leave it out."
+        )
+    backbone, network = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id)
+    backbone.description = {
+        "family": family.name,
+        "pretrained": checkpoint.pretrained,
+        "device_map": None if device_map is None else str(device_map),
+        **_describe(checkpoint, placement, network, network.config._attn_implementation),
+        **backbone.description,
+    }
+    _probe(backbone, checkpoint.pretrained)
     return backbone
 
 
@@ -147,8 +177,9 @@ def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attent
     }
 
 
-def _probe(backbone: PackedBackbone, source: str) -> None:
-    independent = prove_bidirectional(backbone, source)
+def _probe(backbone: Backbone, source: str) -> None:
+    known = backbone.description.get("rows_are_bitwise_independent", True)
+    independent = prove_bidirectional(backbone, source) and known
     backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
     if not independent:
         logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from .beside import without_use
 from .families.family import Architecture
 from .weights import TIED_HEAD, refuse_differences
 
@@ -48,6 +49,7 @@ def read_network(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which only means that they are reported
             generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
         )
     # transformers only warns, and leaves what it did not find at random values.
@@ -55,7 +57,7 @@ def read_network(
     refuse_differences(
         folder,
         missing=sorted(set(report["missing_keys"]) - tied),
-        unexpected=report["unexpected_keys"],
+        unexpected=without_use(folder, architecture, report["unexpected_keys"]),
         mismatched=report["mismatched_keys"],
     )
     return network

@@ -86,7 +86,10 @@ class ScoreReader:
                 max_seq_len=max(1, room),  # without any room, the text of the first window is refused
                 context_len=1,
             )
-            texts = [Text(context_ids=context, text_ids=text) for context, text in map(make_disjoint_window, windows)]
+            pairs = [make_disjoint_window(window) for window in windows]
+            if self._backbone.canvas_prefix:
+                pairs = [([], text) for _, text in pairs[:1]] + pairs[1:]
+            texts = [Text(context_ids=context, text_ids=text) for context, text in pairs]
             question, _ = self._question(texts, [request], run)
             posed.append(Posed(question=question, indices=[index], replies=_reply_to_windows))
         self._say_of_texts(len(requests), 0, num_masks)
@@ -158,8 +161,11 @@ class ScoreReader:
         if context:
             encoder = _Encoder(lambda text: self._encode(text, rendered))
             context_ids, text_ids = TemplateLM._encode_pair(encoder, context, continuation)
-            return context_ids or [self._prefix_token()], text_ids, encoder.held_mask
-        (text_ids, held_mask), prefix = self._encode(continuation, None), self._prefix_token()
+            return context_ids or self._empty_context(), text_ids, encoder.held_mask
+        text_ids, held_mask = self._encode(continuation, None)
+        if self._backbone.canvas_prefix:
+            return self._empty_context(), text_ids, held_mask
+        prefix = self._prefix_token()
         # As the harness does: a text that begins with that very token has its context already.
         context_ids, text_ids = (text_ids[:1], text_ids[1:]) if text_ids[:1] == [prefix] else ([prefix], text_ids)
         return context_ids, text_ids, held_mask
@@ -168,6 +174,10 @@ class ScoreReader:
         """Tokens of a text; without special tokens where `rendered` is None, as it has no beginning of its own."""
         add_bos = False if rendered is None else self._config.add_bos_token
         return self._chat.encode(text, add_bos, rendered=bool(rendered))
+
+    def _empty_context(self) -> list[int]:
+        """Tokens of an empty context; none where the network puts some before every canvas."""
+        return [] if self._backbone.canvas_prefix else [self._prefix_token()]
 
     def _prefix_token(self) -> int:
         """What an empty context is made of."""

@@ -38,7 +38,8 @@ def plan_row(
 
     Args:
         backbone: Gives mask, limits and tokenizer.
-        prompt_ids: At least one token; cut from the left if prompt and region exceed the longest canvas.
+        prompt_ids: At least one token, unless the network puts some before every canvas; cut from the left if prompt
+            and region exceed the longest canvas.
         config: The request's options.
         repeat: Tells apart several samples of the same request.
         answer: Fills the template's one answer segment from the first pass on; None to decode it.
@@ -47,16 +48,7 @@ def plan_row(
     Raises:
         UsageError: If the options do not fit this backbone or each other, or an answer does not fit its segment.
     """
-    if not prompt_ids:
-        raise UsageError(
-            "the prompt must hold at least one token, got an empty one; give a context, or add_bos_token=True."
-        )
-    outside = [token for token in prompt_ids if not 0 <= token < backbone.vocab_size]
-    if outside:
-        raise UsageError(
-            f"prompt token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; is the tokenizer the "
-            f"checkpoint's own?"
-        )
+    _check_prompt(backbone, prompt_ids, config)
     _check_room(backbone, config)
     region = _region(backbone, config, answer)
     room = longest_canvas(backbone, config) - len(region.token_ids)
@@ -86,6 +78,24 @@ def plan_row(
         returns_text=backbone.tokenizer is not None,
         truncated=len(prompt_ids) > room,
     )
+
+
+def _check_prompt(backbone: Backbone, prompt_ids: Sequence[int], config: DecodingConfig) -> None:
+    if not (prompt_ids or backbone.canvas_prefix):
+        raise UsageError(
+            "the prompt must hold at least one token, got an empty one; give a context, or add_bos_token=True."
+        )
+    if backbone.canvas_prefix and config.add_bos_token is not None:
+        raise UsageError(
+            f"add_bos_token={config.add_bos_token} cannot act on an encoder, whose special tokens stand around the "
+            f"whole canvas; leave it out."
+        )
+    outside = [token for token in prompt_ids if not 0 <= token < backbone.vocab_size]
+    if outside:
+        raise UsageError(
+            f"prompt token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; is the tokenizer the "
+            f"checkpoint's own?"
+        )
 
 
 def _vocabulary(backbone: Backbone) -> Vocabulary:
@@ -126,10 +136,7 @@ def _cache(backbone: Backbone, config: DecodingConfig) -> CachePolicy | None:
     if config.cache == "none":
         return None
     if backbone.memory_bytes_per_token is None:
-        raise UsageError(
-            f"cache={config.cache} needs the whole network on one device, and this one is spread; leave out "
-            f"device_map, or cache."
-        )
+        raise UsageError(f"cache={config.cache} {backbone.keeps_none_because}")
     return CACHES[config.cache]
 
 

@@ -27,7 +27,7 @@ class Text:
     """A text to be scored."""
 
     context_ids: Sequence[int]
-    """At least one token."""
+    """At least one token, unless the network puts some before every canvas."""
     text_ids: Sequence[int]
     """At least one token."""
     wants_greedy: bool = False

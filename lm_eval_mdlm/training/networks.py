@@ -44,6 +44,8 @@ class Source:
         checkpoint = Checkpoint.open(str(checkpoint_dir()) if name == DEMO else name, revision)
         raw = RawConfig.read(checkpoint.folder)
         family = family_of(raw)
+        if family.encoder:
+            raise UsageError(f"{name} is an encoder, and training is for decoders such as LLaDA and Dream; take one.")
         architecture = family.architecture(raw)
         tokenizer = load_tokenizer(checkpoint.folder, family)
         if tokenizer is None:

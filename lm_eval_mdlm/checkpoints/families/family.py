@@ -16,9 +16,13 @@ class Architecture:
     """The native network that a checkpoint is loaded into."""
 
     network: Any
-    """A causal-LM class of transformers whose layers take precomputed rotary embeddings."""
+    """A causal-LM class of transformers whose layers take precomputed rotary embeddings; of an encoder, a masked-LM
+    class."""
     config: PreTrainedConfig
     """Its configuration, translated from the checkpoint's."""
+    beside: str | None = None
+    """Native names of stored weights that the network has no use for: a regular expression, found anywhere in one.
+    They are named in a line; without this, any such weight is an error."""
     key_mapping: Mapping[str, str] = field(default_factory=dict)
     """Checkpoint weight names to native ones: regular expressions anchored at the start, with at most one group."""
     float32_rope: bool = False
@@ -32,6 +36,8 @@ class Family(abc.ABC):
     """Its name in results and messages."""
     members: str
     """The published checkpoints it stands for, for messages."""
+    encoder: bool = False
+    """Whether its networks are masked LMs of transformers, run by their own forward (`checkpoints/encoders.py`)."""
     shift: bool
     """Whether logit row i - 1 predicts token i."""
     turn_end: str

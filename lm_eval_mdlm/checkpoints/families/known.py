@@ -5,9 +5,10 @@ from ..raw_config import RawConfig
 from .dream import Dream
 from .family import Family
 from .llada import LLaDA
+from .masked_lm import MaskedLM
 
 
-FAMILIES: tuple[Family, ...] = (LLaDA(), Dream())
+FAMILIES: tuple[Family, ...] = (LLaDA(), Dream(), MaskedLM())
 """Tried in this order."""
 
 
