@@ -12,7 +12,8 @@ from torch import Tensor
 from ..errors import UsageError
 from .adapter import MERGE, Adapter
 from .families.family import Architecture
-from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, native_name, read_headers
+from .families.stored_form import groups_of
+from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, expected_weights, native_name, read_headers
 
 
 PREFIX = "base_model.model."
@@ -67,11 +68,22 @@ class LowRankUpdate:
                     f"and is not merged while loading; {MERGE}."
                 )
             name = native_name(f"{match[1]}.weight", architecture.key_mapping)
+            self._refuse_other_form(name, architecture)
             if name not in self._stored or len(self._stored[name].shape) != 2 or name == EMBEDDING:
                 raise self._refusal(f"the network has no linear layer {match[1]}")
             if weights.setdefault(name, {}).setdefault(match[2], matrix) is not matrix:
                 raise self._refusal(f"it has {match[2]} of {name} twice")
         return weights
+
+    def _refuse_other_form(self, name: str, architecture: Architecture) -> None:
+        """UsageError for a weight that the base stores in other pieces than the network holds it in."""
+        if name not in self._stored and any(
+            name in group.native for group in groups_of(architecture.stored_forms, expected_weights(architecture))
+        ):
+            raise UsageError(
+                f"peft={self._adapter.name}: {name} is stored in other pieces in the base, and an adapter of it is not "
+                f"merged while loading; {MERGE}."
+            )
 
     def _refuse_gaps(self) -> None:
         """UsageError if the configuration names layers that the file has no matrices for, or the other way round."""

@@ -23,6 +23,7 @@ def read_network(
     *,
     dtype: torch.dtype,
     attention: str,
+    experts: str | None = None,
     device_map: str | Mapping[str, Any] | None = None,
 ) -> Any:
     """The native network with the weights in `folder`; safe to call from several threads.
@@ -32,11 +33,13 @@ def read_network(
         architecture: What they are loaded into.
         dtype: Of the weights.
         attention: Name of transformers' attention function.
+        experts: Name of its function for mixtures of experts; its own choice if unset.
         device_map: Where to load them; the CPU if unset.
 
     Raises:
         UsageError: If a weight is missing, left over, or of another shape.
     """
+    chosen = {} if experts is None or not architecture.has_experts else {"experts_implementation": experts}
     with _ONE_AT_A_TIME:
         network, report = architecture.network.from_pretrained(
             str(folder),
@@ -48,6 +51,7 @@ def read_network(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **chosen,
             generation_config=GenerationConfig(),  # the checkpoint's own is for samplers that are not used here
         )
     # transformers only warns, and leaves what it did not find at random values.

@@ -22,7 +22,10 @@ TOLERANCE = 0.05
 
 
 def prove_bidirectional(backbone: Backbone, source: str) -> bool:
-    """Check that later tokens matter, and that other canvases and a canvas's place in the pass do not.
+    """Check that a token sees what its family declares, and that other canvases and its place do not matter.
+
+    A token must see later ones, up to its canvas's end or, in a block-causal network, its grid block's, and none
+    beyond.
 
     Args:
         backbone: The network to check.
@@ -32,27 +35,47 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
         Whether the canvas had the very same bits alone as behind a mate, and on a GPU in longer passes too.
 
     Raises:
-        UsageError: If the network is causal, lets canvases see each other, depends on their place, or returns NaN.
+        UsageError: If the network is causal, sees later grid blocks or other canvases, depends on its place, or returns
+            NaN.
     """
-    mate, canvas = (_spread_ids(length, backbone) for length in LENGTHS)
+    mate, canvas = (_spread_ids(length, backbone) for length in (LENGTHS[0], _length(backbone)))
     reference = _run(backbone, mate, canvas)
     if not bool(reference.isfinite().all()):  # which is equal to nothing, and would pass for any of the faults below
         raise UsageError(
             f"{source}: the network must return numbers, but returns NaN or infinities as {backbone.dtype} although "
             f"its weights are finite; use dtype=bfloat16 or float32."
         )
-    later = canvas.clone()
-    later[-1] = _other(canvas[-1], backbone)
     # Compared in passes of one shape, where kernels agree bit by bit, so that any difference is the token's.
-    changed = _run(backbone, mate, later)
-    if torch.equal(reference[len(mate)], changed[len(mate)]):
-        raise UsageError(f"{source}: the network must be bidirectional, but its last token does not change its first.")
+    changed = _run(backbone, mate, _with_another(canvas, -1, backbone))
+    _refuse_other_sight(backbone, source, reference[len(mate) :], changed[len(mate) :])
     if not torch.equal(reference[: len(mate)], changed[: len(mate)]):
         raise UsageError(f"{source}: canvases packed together must not see each other, but a token changed its mate.")
     behind, alone = reference[len(mate) :].float(), _run(backbone, canvas).float()
     if not ((behind - alone).abs().max() <= TOLERANCE * alone.abs().max()):
         raise UsageError(f"{source}: a canvas must give the same states alone and behind another one, but it does not.")
     return torch.equal(behind, alone) and _keeps_its_bits(backbone, canvas)
+
+
+def _refuse_other_sight(
+    backbone: Backbone, source: str, before: Float[Tensor, "n D"], after: Float[Tensor, "n D"]
+) -> None:
+    """UsageError unless a change of a canvas's last token changed what sees it, and nothing else."""
+    size = backbone.grid_block
+    start = 0 if size is None else (len(before) - 1) // size * size  # of what the last token is seen by
+    first = start + backbone.lookback if start else 0
+    if first < len(before) - 1 and torch.equal(before[first], after[first]):
+        whole = "be bidirectional" if size is None else f"see whole grid blocks of {size}"
+        raise UsageError(f"{source}: the network must {whole}, but its last token does not change its first.")
+    if not torch.equal(before[:first], after[:first]):
+        raise UsageError(
+            f"{source}: the network must be blind to later grid blocks of {size}, but sees a token of one."
+        )
+
+
+def _length(backbone: Backbone) -> int:
+    """Tokens of the canvas under test: whole grid blocks, and two of them where there are such canvases."""
+    size = backbone.grid_block or 1
+    return min(max(2, -(-LENGTHS[1] // size)) * size, backbone.max_length)
 
 
 def _keeps_its_bits(backbone: Backbone, canvas: Int[Tensor, " _"]) -> bool:
@@ -96,5 +119,7 @@ def _spread_ids(length: int, backbone: Backbone) -> Int[Tensor, " {length}"]:
     return torch.arange(1, length + 1) * 7919 % ordinary
 
 
-def _other(token_id: Int[Tensor, ""], backbone: Backbone) -> Int[Tensor, ""]:
-    return (token_id + 1) % backbone.vocab_size
+def _with_another(canvas: Int[Tensor, " n"], place: int, backbone: Backbone) -> Int[Tensor, " n"]:
+    changed = canvas.clone()
+    changed[place] = (canvas[place] + 1) % backbone.vocab_size
+    return changed

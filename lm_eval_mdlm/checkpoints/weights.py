@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .families.family import Architecture
+from .families.stored_form import stored_shapes
 
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -46,13 +47,13 @@ def expected_weights(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def check_weights(folder: Path, architecture: Architecture) -> dict[str, StoredWeight]:
-    """Every stored weight by its native name.
+    """Every stored weight by its native name; experts and the like in the pieces that the files hold.
 
     UsageError unless `folder` holds each expected one, in its shape, and no other, each of them once. A head that is
     tied to the embedding may be stored too, if it is the embedding again.
     """
     stored = _by_native_name(folder, architecture.key_mapping)
-    expected = expected_weights(architecture)
+    expected = stored_shapes(architecture.stored_forms, expected_weights(architecture), stored)
     known = dict(expected)
     if architecture.config.tie_word_embeddings:
         known[TIED_HEAD] = expected[EMBEDDING]

@@ -48,7 +48,7 @@ class Source:
         tokenizer = load_tokenizer(checkpoint.folder, family)
         if tokenizer is None:
             raise UsageError(f"{name} has no tokenizer files; training needs them, copy them beside config.json.")
-        tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, turn_end=family.turn_end)
+        tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, family=family)
         architecture.config._attn_implementation = "sdpa"
         return cls(checkpoint=checkpoint, family=family, architecture=architecture, tokenizer=tokenizer, tokens=tokens)
 
