@@ -59,10 +59,13 @@ class StableRouter(nn.Module):
     their two best are admitted, and the best `top_k` of those taken; the weights are the scores without the bias.
     """
 
+    e_score_correction_bias: Tensor
+
     def __init__(self, router: Any) -> None:
         """Take over the weights of `router`."""
         super().__init__()
-        self.weight, self.e_score_correction_bias = router.weight, router.e_score_correction_bias
+        self.weight = router.weight
+        self.register_buffer("e_score_correction_bias", router.e_score_correction_bias)
         self.top_k, self.num_group, self.topk_group = router.top_k, router.num_group, router.topk_group
         self.norm_topk_prob, self.routed_scaling_factor = router.norm_topk_prob, router.routed_scaling_factor
 
@@ -73,7 +76,7 @@ class StableRouter(nn.Module):
         logits = linear(states.flatten(0, -2).float(), self.weight.float())
         scores = 1.0 / (1.0 + torch.exp(-logits))
         biased = scores + self.e_score_correction_bias
-        grouped = biased.unflatten(-1, (self.num_group, -1))
+        grouped = biased.reshape(len(biased), self.num_group, -1)
         admitted = grouped.topk(2, dim=-1).values.sum(dim=-1).topk(self.topk_group, dim=-1).indices
         excluded = torch.ones(grouped.shape[:-1], dtype=torch.bool, device=grouped.device).scatter(-1, admitted, False)
         candidates = grouped.masked_fill(excluded[..., None], float("-inf")).flatten(-2)

@@ -46,10 +46,14 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
             f"its weights are finite; use dtype=bfloat16 or float32."
         )
     # Compared in passes of one shape, where kernels agree bit by bit, so that any difference is the token's.
-    changed = _run(backbone, mate, _with_another(canvas, -1, backbone))
-    _refuse_other_sight(backbone, source, reference[len(mate) :], changed[len(mate) :])
-    if not torch.equal(reference[: len(mate)], changed[: len(mate)]):
-        raise UsageError(f"{source}: canvases packed together must not see each other, but a token changed its mate.")
+    start = _last_block(backbone, len(canvas))
+    for place in dict.fromkeys((len(canvas) - 1, start)) if start else (len(canvas) - 1,):
+        changed = _run(backbone, mate, _with_another(canvas, place, backbone))
+        _refuse_other_sight(backbone, source, reference[len(mate) :], changed[len(mate) :], place, start)
+        if not torch.equal(reference[: len(mate)], changed[: len(mate)]):
+            raise UsageError(
+                f"{source}: canvases packed together must not see each other, but a token changed its mate."
+            )
     behind, alone = reference[len(mate) :].float(), _run(backbone, canvas).float()
     if not ((behind - alone).abs().max() <= TOLERANCE * alone.abs().max()):
         raise UsageError(f"{source}: a canvas must give the same states alone and behind another one, but it does not.")
@@ -57,25 +61,32 @@ def prove_bidirectional(backbone: Backbone, source: str) -> bool:
 
 
 def _refuse_other_sight(
-    backbone: Backbone, source: str, before: Float[Tensor, "n D"], after: Float[Tensor, "n D"]
+    backbone: Backbone, source: str, before: Float[Tensor, "n D"], after: Float[Tensor, "n D"], place: int, start: int
 ) -> None:
-    """UsageError unless a change of a canvas's last token changed what sees it, and nothing else."""
-    size = backbone.grid_block
-    start = 0 if size is None else (len(before) - 1) // size * size  # of what the last token is seen by
-    first = start + backbone.lookback if start else 0
-    if first < len(before) - 1 and torch.equal(before[first], after[first]):
+    """UsageError unless the changed token at `place` changed the block at `start`, and nothing before it."""
+    first = start + backbone.lookback if start else 0  # that is read from a state that sees the token
+    other = first if place > first else len(before) - 1  # the end of the block that is not the token itself
+    if other != place and torch.equal(before[other], after[other]):
+        size = backbone.grid_block
         whole = "be bidirectional" if size is None else f"see whole grid blocks of {size}"
         raise UsageError(f"{source}: the network must {whole}, but its last token does not change its first.")
     if not torch.equal(before[:first], after[:first]):
         raise UsageError(
-            f"{source}: the network must be blind to later grid blocks of {size}, but sees a token of one."
+            f"{source}: the network must be blind to later grid blocks of {backbone.grid_block}, but sees one's token."
         )
 
 
+def _last_block(backbone: Backbone, length: int) -> int:
+    """First token of a canvas's last grid block; 0 where it sees the whole canvas."""
+    return 0 if backbone.grid_block is None else (length - 1) // backbone.grid_block * backbone.grid_block
+
+
 def _length(backbone: Backbone) -> int:
-    """Tokens of the canvas under test: whole grid blocks, and two of them where there are such canvases."""
-    size = backbone.grid_block or 1
-    return min(max(2, -(-LENGTHS[1] // size)) * size, backbone.max_length)
+    """Tokens of the canvas under test: an even number of whole grid blocks, where there are such canvases."""
+    if backbone.grid_block is None:
+        return LENGTHS[1]
+    # Even, so that blocks of twice the size would begin elsewhere than the last one.
+    return min(2 * -(-LENGTHS[1] // (2 * backbone.grid_block)) * backbone.grid_block, backbone.max_length)
 
 
 def _keeps_its_bits(backbone: Backbone, canvas: Int[Tensor, " _"]) -> bool:
