@@ -26,8 +26,15 @@ class Group(abc.ABC):
     """Names of the pieces, in the network's spelling of everything else, and their shapes."""
 
     @abc.abstractmethod
-    def to_stored(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """The pieces, in the order of `stored`, of the weights `native`."""
+    def views(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
+        """For every piece, as in `stored`, the parts of the weights `native` that lie below one another in it."""
+
+    def rows(self, name: str, shapes: Mapping[str, Shape]) -> slice:
+        """Where the native weight `name` lies in the group's one piece; `shapes` of native weights."""
+        assert len(self.stored) == 1, f"{name} is stored in several pieces"
+        before = self.native[: self.native.index(name)]
+        start = sum(shapes[other][0] for other in before)
+        return slice(start, start + shapes[name][0])
 
 
 class StoredForm(abc.ABC):
@@ -53,10 +60,10 @@ class ExpertsOneByOne(StoredForm):
 
 
 class _Experts(Group):
-    def to_stored(self, weights: Sequence[Tensor]) -> list[Tensor]:
+    def views(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
         (merged,) = weights
         halves = len(self.stored) // len(merged)
-        return [piece.clone() for expert in merged for piece in expert.chunk(halves)]
+        return [[piece] for expert in merged for piece in expert.chunk(halves)]
 
 
 class FusedQueryKeyValue(StoredForm):
@@ -74,8 +81,8 @@ class FusedQueryKeyValue(StoredForm):
 
 
 class _QueryKeyValue(Group):
-    def to_stored(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        return [torch.cat(list(weights))]
+    def views(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
+        return [list(weights)]
 
 
 def groups_of(forms: Sequence[StoredForm], shapes: Mapping[str, Shape]) -> list[Group]:
@@ -116,6 +123,6 @@ def to_stored(forms: Sequence[StoredForm], weights: Mapping[str, Tensor]) -> dic
     """A network's weights in the pieces of a file."""
     pieces = dict(weights)
     for group in groups_of(forms, {name: tuple(weight.shape) for name, weight in weights.items()}):
-        parts = group.to_stored([pieces.pop(name) for name in group.native])
-        pieces |= dict(zip(group.stored, parts, strict=True))
+        views = group.views([pieces.pop(name) for name in group.native])
+        pieces |= {name: torch.cat(parts) for name, parts in zip(group.stored, views, strict=True)}
     return pieces
