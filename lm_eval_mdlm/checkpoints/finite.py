@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UsageError
 from .families.stored_form import StoredForm, origins
 from .weights import StoredWeight
 
 
-@torch.inference_mode()
 def refuse_not_finite(network: Any, stored: Mapping[str, StoredWeight], forms: Sequence[StoredForm] = ()) -> None:
     """UsageError that names the first weight with NaN or an infinity, and its file; parts left on disk are not read.
 
@@ -23,14 +22,22 @@ def refuse_not_finite(network: Any, stored: Mapping[str, StoredWeight], forms: S
         forms: How weights are stored in other pieces.
     """
     named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    shapes = {name: tuple(weight.shape) for name, weight in named.items() if name in network.state_dict()}
+    kept = network.state_dict().keys()
+    shapes = {name: tuple(weight.shape) for name, weight in named.items() if name in kept}
     sources = origins(forms, shapes, stored)
-    weights = {name: named[name] for name in shapes if named[name].device.type != "meta"}
+    weights = {name: named[name] for name in shapes if _is_read(named[name])}
     # One pass over the memory and no copy of it; a sum may also overflow by itself, so that it only raises suspicion.
-    sums = {name: weight.sum(dtype=torch.float32) for name, weight in weights.items()}
+    with torch.inference_mode():
+        sums = {name: weight.sum(dtype=torch.float32) for name, weight in weights.items()}
     for name, total in sums.items():
         if not bool(total.isfinite()):
             _refuse(weights[name], [stored[source] for source in sources[name]])
+
+
+def _is_read(weight: Tensor) -> bool:
+    """Whether a weight is here and consists of plain numbers, not of packed ones."""
+    plain = type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point()
+    return plain and weight.device.type != "meta"
 
 
 def _refuse(weight: Tensor, sources: Sequence[StoredWeight]) -> None:

@@ -25,6 +25,7 @@ from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
 from .probe_fit import clearly_better
+from .quantised import Quantisation, check_quantised
 from .raw_config import RawConfig
 from .tokenizer import load_tokenizer, special_tokens
 from .visibility import grid_block_of
@@ -75,6 +76,10 @@ def load_backbone(
     kind = family_of(raw, family)
     grid_block = grid_block_of(kind, raw, pretrained, grid_block)
     architecture = kind.architecture(raw)
+    quantisation = Quantisation.of(raw)
+    if quantisation is not None:
+        quantisation.refuse_for(raw, architecture, peft=peft)
+        architecture.config.quantization_config = dict(quantisation.options)
     tokenizer = load_tokenizer(checkpoint.folder, kind)
     if require_tokenizer:
         _required(tokenizer, pretrained, "text tasks")
@@ -100,6 +105,7 @@ def load_backbone(
         description={
             "family": kind.name,
             **({} if grid_block is None else {"grid_block": grid_block}),
+            **({} if quantisation is None else {"quantisation": quantisation.method}),
             "pretrained": pretrained,
             "device_map": None if device_map is None else str(device_map),
             **_describe(checkpoint, placement, network, attention),
@@ -132,7 +138,8 @@ def _weighted_network(
 ) -> Any:
     """The network with its weights, an adapter's added; the adapter is checked before they are read."""
     checkpoint.fetch_weights()
-    stored = check_weights(checkpoint.folder, architecture)
+    plain = getattr(architecture.config, "quantization_config", None) is None
+    stored = (check_weights if plain else check_quantised)(checkpoint.folder, architecture)
     update = None
     if adapter is not None:
         adapter.refuse_another_base(checkpoint)
@@ -158,7 +165,8 @@ def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attent
 
 
 def _probe(backbone: PackedBackbone, source: str) -> None:
-    independent = prove_bidirectional(backbone, source)
+    exact = "quantisation" not in backbone.description
+    independent = prove_bidirectional(backbone, source, exact=exact) and exact
     backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
     if not independent:
         logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")

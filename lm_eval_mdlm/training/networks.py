@@ -45,6 +45,11 @@ class Source:
         raw = RawConfig.read(checkpoint.folder)
         family = family_of(raw)
         architecture = family.architecture(raw)
+        if raw.values.get("quantization_config") is not None:
+            raise UsageError(
+                f"{raw.path}: quantised weights are neither trained nor merged; give the checkpoint that is not "
+                f"quantised."
+            )
         tokenizer = load_tokenizer(checkpoint.folder, family)
         if tokenizer is None:
             raise UsageError(f"{name} has no tokenizer files; training needs them, copy them beside config.json.")
