@@ -1,5 +1,6 @@
 """Mixtures of experts as functions of transformers: which one runs where, and one with independent rows."""
 
+from types import MethodType
 from typing import Any
 
 import torch
@@ -52,47 +53,42 @@ def experts_row_by_row(
     return total.to(states.dtype)
 
 
-class StableRouter(nn.Module):
-    """GLM-4-MoE's router with a sigmoid whose bits depend on the value alone; see `StableSiLU`.
+def stable_route(
+    router: Any, states: Float[Tensor, "*shape D"]
+) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T k"], Int[Tensor, "T k"]]:
+    """What GLM-4-MoE's router gives, by a sigmoid whose bits depend on the value alone; see `StableSiLU`.
 
     A token's score for an expert is its sigmoid. For the choice a bias is added, the groups with the largest sums of
     their two best are admitted, and the best `top_k` of those taken; the weights are the scores without the bias.
+
+    Args:
+        router: Of transformers.
+        states: What is to be routed.
+
+    Returns:
+        Raw scores, and weights and indices of the chosen experts.
     """
-
-    e_score_correction_bias: Tensor
-
-    def __init__(self, router: Any) -> None:
-        """Take over the weights of `router`."""
-        super().__init__()
-        self.weight = router.weight
-        self.register_buffer("e_score_correction_bias", router.e_score_correction_bias)
-        self.top_k, self.num_group, self.topk_group = router.top_k, router.num_group, router.topk_group
-        self.norm_topk_prob, self.routed_scaling_factor = router.norm_topk_prob, router.routed_scaling_factor
-
-    def forward(
-        self, states: Float[Tensor, "*shape D"]
-    ) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T k"], Int[Tensor, "T k"]]:
-        """Raw scores, and weights and indices of the chosen experts."""
-        logits = linear(states.flatten(0, -2).float(), self.weight.float())
-        scores = 1.0 / (1.0 + torch.exp(-logits))
-        biased = scores + self.e_score_correction_bias
-        grouped = biased.reshape(len(biased), self.num_group, -1)
-        admitted = grouped.topk(2, dim=-1).values.sum(dim=-1).topk(self.topk_group, dim=-1).indices
-        excluded = torch.ones(grouped.shape[:-1], dtype=torch.bool, device=grouped.device).scatter(-1, admitted, False)
-        candidates = grouped.masked_fill(excluded[..., None], float("-inf")).flatten(-2)
-        chosen = candidates.topk(self.top_k, dim=-1).indices
-        weights = scores.gather(-1, chosen)
-        if self.norm_topk_prob:
-            weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20)
-        return logits, weights * self.routed_scaling_factor, chosen
+    logits = linear(states.flatten(0, -2).float(), router.weight.float())
+    scores = 1.0 / (1.0 + torch.exp(-logits))
+    biased = scores + router.e_score_correction_bias
+    grouped = biased.reshape(len(biased), router.num_group, -1)
+    admitted = grouped.topk(2, dim=-1).values.sum(dim=-1).topk(router.topk_group, dim=-1).indices
+    excluded = torch.ones(grouped.shape[:-1], dtype=torch.bool, device=grouped.device).scatter(-1, admitted, False)
+    candidates = grouped.masked_fill(excluded[..., None], float("-inf")).flatten(-2)
+    chosen = candidates.topk(router.top_k, dim=-1).indices
+    weights = scores.gather(-1, chosen)
+    if router.norm_topk_prob:
+        weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20)
+    return logits, weights * router.routed_scaling_factor, chosen
 
 
 def stabilise_routers(network: nn.Module) -> None:
     """Give every such router of a network that runs on a CPU the stable sigmoid, in place."""
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is Glm4MoeTopkRouter:
-                setattr(module, name, StableRouter(child))
+    for module in network.modules():
+        if type(module) is Glm4MoeTopkRouter:
+            # Where a hook of accelerate brings the weights, it has put the forward that it calls there.
+            place = "_old_forward" if hasattr(module, "_old_forward") else "forward"
+            setattr(module, place, MethodType(stable_route, module))
 
 
 ALL_EXPERTS_FUNCTIONS.register(ROW_BY_ROW, experts_row_by_row)

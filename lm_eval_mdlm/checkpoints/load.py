@@ -105,6 +105,7 @@ def load_backbone(
         description={
             "family": kind.name,
             **({} if grid_block is None else {"grid_block": grid_block}),
+            **({"experts": best_experts(placement.device)} if architecture.has_experts else {}),
             **({} if quantisation is None else {"quantisation": quantisation.method}),
             "pretrained": pretrained,
             "device_map": None if device_map is None else str(device_map),

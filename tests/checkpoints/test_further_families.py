@@ -1,6 +1,8 @@
 """Networks with experts and block-causal ones against slow or foreign computations of the same."""
 
+import gc
 import json
+import tempfile
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from transformers.models.glm4_moe.configuration_glm4_moe import Glm4MoeConfig
 from transformers.models.glm4_moe.modeling_glm4_moe import Glm4MoeTopkRouter
 
 from lm_eval_mdlm import load_backbone
-from lm_eval_mdlm.backbones.stable_experts import StableRouter
+from lm_eval_mdlm.backbones.stable_experts import stable_route
 from lm_eval_mdlm.training.networks import Source
 from lm_eval_mdlm.training.saving import save_checkpoint
 from tests.checkpoints.plain import plain_logits
@@ -108,7 +110,7 @@ def test_the_router_of_llada2_keeps_to_the_admitted_groups_whatever_the_biases(s
     router.e_score_correction_bias.copy_(0.3 * torch.randn(16, generator=draw) + shift)
     states = torch.randn(200, 24, generator=draw)
     with torch.inference_mode():
-        _, weights, chosen = (StableRouter(router) if stable else router)(states)
+        _, weights, chosen = stable_route(router, states) if stable else router(states)
     expected, shares = _slow_router(
         states, router.weight.data, router.e_score_correction_bias, top_k=4, num_groups=4, admitted=2, scale=2.5
     )
@@ -163,6 +165,21 @@ def test_shards_give_the_same_network(loaded, family, tmp_path):
     folder = make_checkpoint(tmp_path, family, sharded=True)
     ids = random_ids(50)
     assert torch.equal(load(folder, family).logits([ids])[0], loaded[family].logits([ids])[0])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+@pytest.mark.parametrize("family", MOE_FAMILIES)
+def test_parts_on_disk_give_the_same_network(folders, loaded, family, tmp_path, monkeypatch):
+    places = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu"}
+    places |= {"model.rotary_emb": "cpu", "lm_head": "disk"}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    spread = load_backbone(str(folders[family]), device_map=places, **GRIDS.get(family, {}))
+    assert [folder.name[:13] for folder in tmp_path.iterdir()] == ["lm_eval_mdlm-"]
+    ids = random_ids(50)
+    assert torch.equal(spread.logits([ids])[0], loaded[family].logits([ids])[0])
+    del spread
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 DAMAGED = {

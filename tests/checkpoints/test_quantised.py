@@ -1,7 +1,7 @@
 """Quantised checkpoints: as transformers and the method's library load them, or one line before weights are read.
 
-What needs a library runs where that is installed: `pip install 'lm-eval-mdlm[quantised]'`, then pytest with `-W ignore`, as torchao warns while it is
-imported.
+What needs a library runs where that is installed (`pip install 'lm-eval-mdlm[quantised]'`), and then by pytest with
+`-W ignore`, as torchao warns while it is imported.
 """
 
 import json
