@@ -85,7 +85,8 @@ def stable_route(
 def stabilise_routers(network: nn.Module) -> None:
     """Give every such router of a network that runs on a CPU the stable sigmoid, in place."""
     for module in network.modules():
-        if type(module) is Glm4MoeTopkRouter:
+        # Versions before about 5.17 of transformers choose experts elsewhere, and keep their own sigmoid.
+        if type(module) is Glm4MoeTopkRouter and hasattr(module, "num_group"):
             # Where a hook of accelerate brings the weights, it has put the forward that it calls there.
             place = "_old_forward" if hasattr(module, "_old_forward") else "forward"
             setattr(module, place, MethodType(stable_route, module))

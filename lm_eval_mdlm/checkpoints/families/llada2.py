@@ -3,19 +3,15 @@
 import re
 from pathlib import Path
 
-import transformers
-from packaging.version import Version
 from transformers import Glm4MoeConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ...errors import UsageError
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .oldest_library import refuse_old_library
 from .stored_form import ExpertsOneByOne, FusedQueryKeyValue
 
 
-OLDEST_LIBRARY = Version("5.10")
-"""Before it, experts of excluded groups count as 0 and not as minus infinity, so that one can be chosen."""
 MODEL_TYPES = ("llada2_moe", "llada2_moe_veomni", "llada21_moe")
 """One layout under three names: the hub's, that of its training code, and that of a public copy of 2.1."""
 OF_LATER_VERSIONS = ("expert_capacity", "delete_token_id", "split_token_id")
@@ -74,11 +70,7 @@ class LLaDA2(Family):
         return raw.values.get("model_type") in MODEL_TYPES
 
     def architecture(self, raw: RawConfig) -> Architecture:
-        if Version(transformers.__version__) < OLDEST_LIBRARY:
-            raise UsageError(
-                f"{raw.path}: {self.name} needs transformers {OLDEST_LIBRARY} or later, got "
-                f"{transformers.__version__}, whose router chooses other experts; pip install --upgrade transformers."
-            )
+        refuse_old_library(raw, self.name)
         for name in OF_LATER_VERSIONS:
             if raw.values.get(name) is not None:
                 raise raw.refusal(name, "is of LLaDA2.2, whose router and edits are others than those of 2.0 and 2.1")
