@@ -18,7 +18,7 @@ BLOCK_CAUSAL_FAMILIES = ("llada2", "sdar", "sdar_moe", "stable_diffcoder")
 NUM_EXPERTS, EXPERTS_PER_TOKEN, EXPERT_WIDTH = 8, 2, 32
 LING_TOKENS = ("<|startoftext|>", "<|endoftext|>", "[CLS]", "[gMASK]", "<|mask|>", "<role>", "</role>", "<|role_end|>")
 QWEN3_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|MASK|>")
-SEED_TOKENS = ("<[begin_of_sentence]>", "<[PAD]>", "<[end_of_sentence]>", "<[MASK]>")
+SEED_TOKENS = ("<[begin▁of▁sentence]>", "<[PAD▁TOKEN]>", "<[end▁of▁sentence]>", "<[MASK]>")
 TOKENS = {
     "llada_moe": LING_TOKENS,
     "llada2": LING_TOKENS,
@@ -43,7 +43,7 @@ _LING = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_toke
 _LING |= {"mask_token": "<|mask|>", "chat_template": LING_CHAT, "tokenizer_class": "PreTrainedTokenizerFast"}
 _QWEN3: dict[str, Any] = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "mask_token": "<|MASK|>"}
 _QWEN3 |= {"chat_template": QWEN3_CHAT, "tokenizer_class": "Qwen2Tokenizer", "add_bos_token": False}
-_SEED = {"bos_token": "<[begin_of_sentence]>", "eos_token": "<[end_of_sentence]>", "pad_token": "<[PAD]>"}
+_SEED = {"bos_token": "<[begin▁of▁sentence]>", "eos_token": "<[end▁of▁sentence]>", "pad_token": "<[PAD▁TOKEN]>"}
 _SEED |= {"chat_template": SEED_CHAT, "tokenizer_class": "PreTrainedTokenizerFast"}
 TOKENIZER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "llada_moe": _LING,
@@ -134,8 +134,8 @@ def _stable_diffcoder(family: str, ids: Mapping[str, int], *, head_dim: int, ffn
         "model_type": "llama",  # that of autoregressive checkpoints
         **{"intermediate_size": ffn, "head_dim": head_dim, "attention_bias": False, "mlp_bias": False},
         **{"rms_norm_eps": 1e-06, "rope_theta": 500000.0, "pretraining_tp": 1},
-        **{"bos_token_id": ids["<[begin_of_sentence]>"], "eos_token_id": ids["<[end_of_sentence]>"]},
-        **{"pad_token_id": ids["<[PAD]>"]},
+        **{"bos_token_id": ids["<[begin▁of▁sentence]>"], "eos_token_id": ids["<[end▁of▁sentence]>"]},
+        **{"pad_token_id": ids["<[PAD▁TOKEN]>"]},
     }
 
 

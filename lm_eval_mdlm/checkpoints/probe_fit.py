@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..backbones.backbone import Backbone
+from ..backbones.shortage import is_out_of_memory
 
 
 GRIDS = (None, 1, 4, 8, 16, 32)
@@ -68,8 +69,8 @@ class Reading:
 def clearly_better(backbone: Backbone, num_parameters: int) -> tuple[Reading, Reading] | None:
     """The declared reading and one that predicts text clearly better; None if there is none, or nothing can be said.
 
-    Nothing is said without a tokenizer, of a network that has not learnt such text or is too small for it, and of a
-    large one on a CPU, where the few passes would take minutes.
+    Nothing is said without a tokenizer, of a network that has not learnt such text or is too small for it, of a large
+    one on a CPU, where the few passes would take minutes, and where they do not fit into memory.
 
     Args:
         backbone: Loaded; its grid and shift are changed for the passes and put back.
@@ -80,11 +81,16 @@ def clearly_better(backbone: Backbone, num_parameters: int) -> tuple[Reading, Re
     if not texts or (backbone.device.type == "cpu" and 2.0 * num_parameters * num_tokens * len(GRIDS) > MOST_WORK):
         return None
     declared = (backbone.grid_block, backbone.lookback)
-    found = [
-        Reading(grid_block=grid, lookback=lookback, losses=losses)
-        for grid in dict.fromkeys((declared[0], *GRIDS))
-        for lookback, losses in enumerate(_losses(backbone, texts, grid))
-    ]
+    try:
+        found = [
+            Reading(grid_block=grid, lookback=lookback, losses=losses)
+            for grid in dict.fromkeys((declared[0], *GRIDS))
+            for lookback, losses in enumerate(_losses(backbone, texts, grid))
+        ]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
     own = next(reading for reading in found if (reading.grid_block, reading.lookback) == declared)
     best = min(found, key=lambda reading: reading.loss)
     if best.loss > KNOWS_TEXT * math.log(backbone.vocab_size) or not _wins(own, best):

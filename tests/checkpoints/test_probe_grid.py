@@ -112,18 +112,21 @@ def test_a_reading_that_fits_better_is_named(trained, declared):
     assert best.loss < 0.1 < own.loss
 
 
-@pytest.mark.parametrize("lack", ["knowledge", "difference", "size", "speed", "tokenizer", "room"])
+@pytest.mark.parametrize("lack", ["knowledge", "difference", "size", "speed", "tokenizer", "room", "memory"])
 def test_nothing_is_said_where_nothing_can_be(lack):
     knows = {"knowledge": 0.001, "difference": 0.0}.get(lack, 1.0)
     backbone = Reader(grid=4, shift=0, knows=knows)
     backbone.grid_block = 32
     if lack == "tokenizer":
         backbone.tokenizer = None
+    if lack == "memory":
+        backbone.head = lambda states: (_ for _ in ()).throw(torch.OutOfMemoryError("no room"))
     if lack == "room":
         backbone.max_length = 90
     size = {"size": 9_999_999, "speed": 10**10}.get(lack, 10**8)
     assert clearly_better(backbone, size) is None
-    assert (backbone.passes > 0) == (lack in ("knowledge", "difference"))
+    assert (backbone.passes > 0) == (lack in ("knowledge", "difference", "memory"))
+    assert backbone.grid_block == 32
 
 
 def test_a_better_reading_is_told_in_one_line_at_load(tmp_path, monkeypatch, caplog):

@@ -23,7 +23,7 @@ class StableDiffCoder(Family):
     name = "Stable-DiffCoder"
     members = "Stable-DiffCoder (model_type 'llama' with architectures ['StableDiffcoder...'])"
     shift = False
-    turn_end = "<[end_of_sentence]>"
+    turn_end = "<[end▁of▁sentence]>"
     block_causal = True
     usual_grid_block = 4
     default_mask_token_id = 5
