@@ -43,7 +43,10 @@ def _is_read(weight: Tensor) -> bool:
 def _refuse(weight: Tensor, sources: Sequence[StoredWeight]) -> None:
     for what, find in (("NaN", torch.isnan), ("infinite", torch.isinf)):
         if bool(find(weight).any()):
-            origin, wrong = _first_wrong(sources, weight.dtype, find)
+            if len(sources) == 1:
+                origin, wrong = sources[0], int(find(weight).sum())
+            else:
+                origin, wrong = _first_wrong(sources, weight.dtype, find)
             dtype = str(weight.dtype).removeprefix("torch.")
             wider = "use dtype=bfloat16 or float32, or " if what == "infinite" and dtype == "float16" else ""
             raise UsageError(
