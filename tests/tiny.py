@@ -16,8 +16,11 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from tests import tiny_families
+
 
 FAMILIES = ("llada", "dream")
+"""Those that most tests run over; `tests.tiny_families` has more, which `make_checkpoint` makes too."""
 NUM_ORDINARY_TOKENS = 400  # 256 bytes, then merges
 LLADA_TOKENS = (
     "<|startoftext|>",
@@ -50,7 +53,7 @@ MERGE_TEXT = (
 
 def special_tokens(family: str) -> tuple[str, ...]:
     """The family's added tokens, in the order of their ids."""
-    return {"llada": LLADA_TOKENS, "dream": DREAM_TOKENS}[family]
+    return {"llada": LLADA_TOKENS, "dream": DREAM_TOKENS, **tiny_families.TOKENS}[family]
 
 
 def token_id(family: str, token: str) -> int:
@@ -72,9 +75,12 @@ def make_tokenizer(path: Path | str, family: str = "llada") -> Path:
     )
     assert tokenizer.get_vocab_size() == NUM_ORDINARY_TOKENS
     settings: dict[str, Any] = {"clean_up_tokenization_spaces": False, "model_max_length": 10**30}
-    if family == "llada":
-        tokenizer.add_special_tokens(list(LLADA_TOKENS))
+    if family != "dream":
+        tokenizer.add_special_tokens(list(special_tokens(family)))
         tokenizer.save(str(path / "tokenizer.json"))
+    if family in tiny_families.FAMILIES:
+        settings |= tiny_families.TOKENIZER_SETTINGS[family]
+    elif family == "llada":
         settings |= {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
         settings |= {"chat_template": LLADA_CHAT, "tokenizer_class": "PreTrainedTokenizerFast"}
     else:
@@ -114,17 +120,23 @@ def make_checkpoint(
     """Write config.json, safetensors and tokenizer files as the family's hub repositories have them; returns `path`.
 
     `head_scale` multiplies the output head: at 6 some positions are nearly certain and others are not. `kv_heads`
-    defaults to `heads` (LLaDA) or half of them (Dream). `qkv_bias` concerns LLaDA; Dream always has these biases.
+    defaults to `heads` (LLaDA, LLaDA-MoE) or half of them. `qkv_bias` concerns LLaDA; Dream always has these biases.
     `config` replaces or adds entries of config.json after the weights are made, for checkpoints that should be refused.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    kv_heads = kv_heads or (heads if family == "llada" else heads // 2)
+    kv_heads = kv_heads or (heads if family in ("llada", "llada_moe") else heads // 2)
     sizes = {"hidden": hidden, "layers": layers, "heads": heads, "kv_heads": kv_heads, "ffn": ffn, "vocab": vocab}
-    write_config = {"llada": llada_config, "dream": dream_config}[family]
-    options = write_config(**sizes, max_length=max_length, tied=tied, qkv_bias=qkv_bias)
+    if family in tiny_families.FAMILIES:
+        shape = {**sizes, "tied": tied}
+        options = tiny_families.make_config(family, **shape, max_length=max_length, first_added=NUM_ORDINARY_TOKENS)
+        num_tokens = NUM_ORDINARY_TOKENS + len(special_tokens(family))
+        weights = tiny_families.make_weights(family, **shape, seed=seed, head_scale=head_scale, num_tokens=num_tokens)
+    else:
+        write_config = {"llada": llada_config, "dream": dream_config}[family]
+        options = write_config(**sizes, max_length=max_length, tied=tied, qkv_bias=qkv_bias)
+        weights = make_weights(family, **sizes, seed=seed, tied=tied, qkv_bias=qkv_bias, head_scale=head_scale)
     (path / "config.json").write_text(json.dumps(options | dict(config or {}), indent=2))
-    weights = make_weights(family, **sizes, seed=seed, tied=tied, qkv_bias=qkv_bias, head_scale=head_scale)
     write_weights(path, {name: weight.to(dtype) for name, weight in weights.items()}, sharded=sharded)
     if tokenizer:
         make_tokenizer(path, family)
@@ -265,7 +277,7 @@ def random_ids(length: int, seed: int = 0) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.tiny", description="Write a tiny random checkpoint.")
     parser.add_argument("path", type=Path)
-    parser.add_argument("--family", choices=FAMILIES, default="llada")
+    parser.add_argument("--family", choices=(*FAMILIES, *tiny_families.FAMILIES), default="llada")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(make_checkpoint(arguments.path, arguments.family, seed=arguments.seed))

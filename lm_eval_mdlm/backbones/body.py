@@ -45,6 +45,9 @@ def body_of(network: Any, table: RotaryTable, products: MatrixProducts) -> Body:
     """Fused kernels and recorded passes where device, dtype and layers allow it, else the layers as they are."""
     if network.config._attn_implementation != VARLEN or is_spread(network, table.device):
         return TransformersLayers(network, table, products)
+    if getattr(network, "hf_quantizer", None) is not None:
+        logger.warning("Quantised layers run as their library runs them, unfused.")
+        return TransformersLayers(network, table, products)
     if not fusable(network):
         logger.warning("Layers of %s have no fused form and run as they are.", type(network).__name__)
         return TransformersLayers(network, table, products)

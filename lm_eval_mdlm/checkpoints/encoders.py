@@ -56,7 +56,7 @@ def load_encoder(
         raw,
         tokenizer,
         vocab_size=architecture.config.vocab_size,
-        turn_end=family.turn_end,
+        family=family,
         mask_token_id=mask_token_id,
     )
     frame = frame_of(tokenizer, checkpoint.pretrained)

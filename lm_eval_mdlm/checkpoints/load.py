@@ -12,6 +12,7 @@ from ..backbones.attention import best_attention
 from ..backbones.backbone import Backbone
 from ..backbones.invariance import stabilise
 from ..backbones.packed import PackedBackbone
+from ..backbones.stable_experts import best_experts, stabilise_routers
 from ..errors import UsageError
 from .adapter import Adapter
 from .checkpoint import Checkpoint
@@ -25,8 +26,11 @@ from .network import read_network
 from .packaged import DEMO, checkpoint_dir
 from .placement import Placement
 from .probe import prove_bidirectional
+from .probe_fit import clearly_better
+from .quantised import Quantisation, check_quantised
 from .raw_config import RawConfig
 from .tokenizer import load_tokenizer, special_tokens
+from .visibility import grid_block_of
 from .weights import check_weights, expected_weights
 
 
@@ -41,6 +45,8 @@ def load_backbone(
     device_map: str | Mapping[str, Any] | None = None,
     revision: str | None = None,
     mask_token_id: int | None = None,
+    family: str | None = None,
+    grid_block: int | None = None,
     peft: str | None = None,
     require_tokenizer: bool = False,
 ) -> Backbone:
@@ -56,6 +62,8 @@ def load_backbone(
             module names to devices, as in transformers.
         revision: Branch, tag or commit of a hub id.
         mask_token_id: Overrides the checkpoint's own mask token.
+        family: Overrides what the config looks like: `llada`, `llada_moe`, `llada2`, `sdar`, `dream`, ...
+        grid_block: Positions of a grid block of a block-causal checkpoint, where neither config nor family tells it.
         peft: A low-rank adapter that was trained on the checkpoint, added to its weights while they are loaded: a
             folder, or a hub id as `owner/name` or `owner/name@revision`.
         require_tokenizer: Refuse a checkpoint without a tokenizer, before its weights are read.
@@ -67,18 +75,23 @@ def load_backbone(
     checkpoint = _opened(pretrained, revision)
     adapter = None if peft is None else Adapter.open(peft)
     raw = RawConfig.read(checkpoint.folder)
-    family = family_of(raw)
-    if family.encoder:
-        return _encoder(checkpoint, adapter, raw, family, placement, mask_token_id, device_map)
-    architecture = family.architecture(raw)
-    tokenizer = load_tokenizer(checkpoint.folder, family)
+    kind = family_of(raw, family)
+    grid_block = grid_block_of(kind, raw, pretrained, grid_block)
+    if kind.encoder:
+        return _encoder(checkpoint, adapter, raw, kind, placement, mask_token_id, device_map)
+    architecture = kind.architecture(raw)
+    quantisation = Quantisation.of(raw)
+    if quantisation is not None:
+        quantisation.refuse_for(raw, architecture, peft=peft)
+        architecture.config.quantization_config = dict(quantisation.options)
+    tokenizer = load_tokenizer(checkpoint.folder, kind)
     if require_tokenizer:
         _required(tokenizer, pretrained, "text tasks")
     tokens = special_tokens(
         raw,
         tokenizer,
         vocab_size=architecture.config.vocab_size,
-        turn_end=family.turn_end,
+        family=kind,
         mask_token_id=mask_token_id,
     )
     placement.refuse_gaps(expected_weights(architecture))
@@ -86,14 +99,18 @@ def load_backbone(
     network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
     backbone = PackedBackbone(
         network,
-        family=family.name,
+        family=kind.name,
         tokens=tokens,
         tokenizer=tokenizer,
-        shift=family.shift,
+        shift=kind.shift,
         float32_rope=architecture.float32_rope,
         device=placement.device,
+        grid_block=grid_block,
         description={
-            "family": family.name,
+            "family": kind.name,
+            **({} if grid_block is None else {"grid_block": grid_block}),
+            **({"experts": best_experts(placement.device)} if architecture.has_experts else {}),
+            **({} if quantisation is None else {"quantisation": quantisation.method}),
             "pretrained": pretrained,
             "device_map": None if device_map is None else str(device_map),
             **_describe(checkpoint, placement, network, attention),
@@ -152,13 +169,14 @@ def _weighted_network(
 ) -> Any:
     """The network with its weights, an adapter's added; the adapter is checked before they are read."""
     checkpoint.fetch_weights()
-    stored = check_weights(checkpoint.folder, architecture)
+    plain = getattr(architecture.config, "quantization_config", None) is None
+    stored = (check_weights if plain else check_quantised)(checkpoint.folder, architecture)
     update = None
     if adapter is not None:
         adapter.refuse_another_base(checkpoint)
         update = LowRankUpdate(adapter, stored, architecture)
     network = _load_network(checkpoint.folder, architecture, placement, attention)
-    refuse_not_finite(network, stored)
+    refuse_not_finite(network, stored, architecture.stored_forms)
     if update is not None:
         update.merge_into(network)
     return network
@@ -179,16 +197,30 @@ def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attent
 
 def _probe(backbone: Backbone, source: str) -> None:
     known = backbone.description.get("rows_are_bitwise_independent", True)
-    independent = prove_bidirectional(backbone, source) and known
+    exact = "quantisation" not in backbone.description
+    independent = prove_bidirectional(backbone, source, exact=exact) and exact and known
     backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
     if not independent:
         logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")
+    if not isinstance(backbone, PackedBackbone):
+        return  # an encoder's own code says what its tokens see
+    found = clearly_better(backbone, backbone.description["num_parameters"])
+    if found is not None:
+        logger.warning(
+            "%s: masked text is predicted better with %s than with %s, as declared; check family and grid_block.",
+            *(source, found[1], found[0]),
+        )
 
 
 def _load_network(folder: Path, architecture: Architecture, placement: Placement, attention: str) -> Any:
     try:
         network = read_network(
-            folder, architecture, dtype=placement.dtype, attention=attention, device_map=placement.device_map
+            folder,
+            architecture,
+            dtype=placement.dtype,
+            attention=attention,
+            experts=best_experts(placement.device),
+            device_map=placement.device_map,
         )
     except torch.OutOfMemoryError:
         raise UsageError(
@@ -197,4 +229,5 @@ def _load_network(folder: Path, architecture: Architecture, placement: Placement
         ) from None
     if placement.device.type == "cpu":
         stabilise(network)
+        stabilise_routers(network)
     return network.eval().requires_grad_(False)

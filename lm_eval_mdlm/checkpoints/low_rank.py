@@ -12,7 +12,8 @@ from torch import Tensor
 from ..errors import UsageError
 from .adapter import MERGE, Adapter
 from .families.family import Architecture
-from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, native_name, read_headers
+from .families.stored_form import groups_of
+from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, expected_weights, native_name, read_headers
 
 
 PREFIX = "base_model.model."
@@ -43,14 +44,17 @@ class LowRankUpdate:
 
     def __init__(self, adapter: Adapter, stored: Mapping[str, StoredWeight], architecture: Architecture) -> None:
         self._adapter, self._stored = adapter, stored
+        self._native = expected_weights(architecture)
+        self._groups = groups_of(architecture.stored_forms, self._native)
+        self._shapes = {**{name: weight.shape for name, weight in stored.items()}, **self._native}
         found = read_headers(adapter.file)
         self._pairs = {name: _pair(adapter, name, own) for name, own in self._by_weight(found, architecture).items()}
         if architecture.config.tie_word_embeddings and TIED_HEAD in self._pairs:
             raise self._refusal(f"{TIED_HEAD} is tied to {EMBEDDING}, and the adapter is of the head alone")
         for name, pair in self._pairs.items():
             (rank, inner), (outer, other) = pair.a.shape, pair.b.shape
-            if rank != other or stored[name].shape != (outer, inner):
-                shapes = f"{list(pair.b.shape)} x {list(pair.a.shape)} for {name} of {list(stored[name].shape)}"
+            if rank != other or self._shapes[name] != (outer, inner):
+                shapes = f"{list(pair.b.shape)} x {list(pair.a.shape)} for {name} of {list(self._shapes[name])}"
                 raise self._refusal(f"it has {shapes}")
         self._refuse_gaps()
 
@@ -67,7 +71,7 @@ class LowRankUpdate:
                     f"and is not merged while loading; {MERGE}."
                 )
             name = native_name(f"{match[1]}.weight", architecture.key_mapping)
-            if name not in self._stored or len(self._stored[name].shape) != 2 or name == EMBEDDING:
+            if len(self._shapes.get(name, ())) != 2 or name == EMBEDDING:
                 raise self._refusal(f"the network has no linear layer {match[1]}")
             if weights.setdefault(name, {}).setdefault(match[2], matrix) is not matrix:
                 raise self._refusal(f"it has {match[2]} of {name} twice")
@@ -78,12 +82,14 @@ class LowRankUpdate:
         config = self._adapter.config
         if config.get("layers_to_transform") is not None or config.get("exclude_modules") is not None:
             return
+        # An adapter names the layers of the native network, or those of the code that is published with the weights.
+        layers = self._native if self._pairs.keys() <= self._native.keys() else self._stored.keys()
         named = {
             name
-            for name, weight in self._stored.items()
-            if len(weight.shape) == 2
+            for name in layers
+            if len(self._shapes[name]) == 2
             and name != EMBEDDING
-            and _targets(config.get("target_modules"), name, weight.name)
+            and _targets(config.get("target_modules"), name, *self._stored_name(name))
         }
         for what, names in (
             ("no matrices for", named - self._pairs.keys()),
@@ -105,26 +111,47 @@ class LowRankUpdate:
             UsageError: If a weight lies where it cannot be written, or is no finite number any more.
         """
         weights = dict(network.named_parameters())
-        for name in self._pairs:
-            if weights[name].device.type == "meta":
+        places = {name: self._places(name, weights) for name in self._pairs}
+        for name, parts in places.items():
+            if any(part.device.type == "meta" for part in parts):
                 raise UsageError(
                     f"peft={self._adapter.name} needs its layers on a device, and device_map leaves {name} in the "
                     f"host's memory or on the disk; {MERGE}."
                 )
         for name, merged in self._merged():
-            rounded = merged.to(weights[name].dtype)
+            rounded = merged.to(places[name][0].dtype)
             if not bool(rounded.isfinite().all()):
                 raise self._refusal(f"{name} is not finite with it, as {str(rounded.dtype).removeprefix('torch.')}")
-            weights[name].copy_(rounded)
+            lengths = [len(part) for part in places[name]]
+            for part, rows in zip(places[name], torch.split(rounded, lengths), strict=True):
+                part.copy_(rows)
+
+    def _places(self, name: str, weights: Mapping[str, Tensor]) -> list[Tensor]:
+        """The parts of the network's weights that hold a layer's, below one another."""
+        if name in weights:
+            return [weights[name]]
+        group = next(group for group in self._groups if name in group.stored)
+        views = group.views([weights[native] for native in group.native])
+        return dict(zip(group.stored, views, strict=True))[name]
+
+    def _stored_name(self, name: str) -> tuple[str, ...]:
+        return (self._stored[name].name,) if name in self._stored else ()
 
     def _merged(self) -> Iterator[tuple[str, Tensor]]:
         with safe_open(self._adapter.file, framework="pt") as matrices:
             for name, pair in self._pairs.items():
-                base = self._stored[name]
-                with safe_open(base.file, framework="pt") as weights:
-                    weight = weights.get_tensor(base.name).float()
                 a, b = (matrices.get_tensor(matrix.name).float() for matrix in (pair.a, pair.b))
-                yield name, weight + (b @ a) * self._adapter.scaling(len(a))
+                yield name, self._base(name) + (b @ a) * self._adapter.scaling(len(a))
+
+    def _base(self, name: str) -> Tensor:
+        """The weight of a layer as it is stored, in float32."""
+        stored, rows = self._stored.get(name), slice(None)
+        if stored is None:
+            group = next(group for group in self._groups if name in group.native)
+            stored, rows = self._stored[next(iter(group.stored))], group.rows(name, self._native)
+        with safe_open(stored.file, framework="pt") as weights:
+            whole: Tensor = weights.get_tensor(stored.name).float()
+        return whole[rows]
 
     def _refusal(self, reason: str) -> UsageError:
         return UsageError(

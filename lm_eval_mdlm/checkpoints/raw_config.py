@@ -13,11 +13,11 @@ HARMLESS = frozenset(
     {
         *("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version", "torch_dtype", "dtype"),
         *("_attn_implementation", "_attn_implementation_autoset", "tokenizer_class", "use_cache"),
-        *("attention_dropout", "initializer_range"),
+        *("attention_dropout", "initializer_range", "quantization_config"),
         *("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"),
     }
 )
-"""Options of any family that change no logit, or that are read elsewhere (the special tokens)."""
+"""Options of any family that change no logit, or that are read elsewhere (the special tokens, quantised weights)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer, and its special tokens: which id is the mask, which ones end a text."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from .families.family import Family
 from .raw_config import RawConfig
 
 
-MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<[MASK]>")
+logger = logging.getLogger(__name__)
+MASK_TOKENS = ("<|mdm_mask|>", "<|mask|>", "<|MASK|>", "<[MASK]>")
 """Added tokens that are masks, for checkpoints that declare none."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 
@@ -46,19 +48,20 @@ def special_tokens(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     vocab_size: int,
-    turn_end: str,
+    family: Family,
     mask_token_id: int | None = None,
 ) -> SpecialTokens:
     """Work out the special tokens of a checkpoint.
 
-    The mask is the first of: `mask_token_id`, the config's, the tokenizer's, an added token of `MASK_TOKENS`. Without
-    `mask_token_id`, config and tokenizer must not name different ones.
+    The mask is the first of: `mask_token_id`, the config's, the tokenizer's, an added token of `MASK_TOKENS`, the one
+    of the family's published checkpoints, with a line. Without `mask_token_id`, config and tokenizer must not name
+    different ones. An end of text that neither names is the family's too.
 
     Args:
         raw: The checkpoint's config.json.
         tokenizer: Its tokenizer, if it has one.
         vocab_size: Rows of the embedding; every id must be below.
-        turn_end: The family's end of turn.
+        family: Knows the end of turn and what its published checkpoints leave out.
         mask_token_id: The user's choice of the mask.
 
     Raises:
@@ -68,10 +71,14 @@ def special_tokens(
     where = "mask_token_id" if mask_token_id is not None else f"{raw.path}: mask_token_id"
     mask = next(_mask_candidates(raw, tokenizer, mask_token_id), None)
     if mask is None:
+        mask = _by_default(raw, family, "mask_token_id", family.default_mask_token_id)
+    if mask is None:
         raise UsageError(f"{where} must be known, got none from config or tokenizer; give mask_token_id=<id>.")
-    ends = _unique(
-        _config_ids(raw, "eos_token_id"), _tokenizer_id(tokenizer, "eos_token_id"), _added(tokenizer, turn_end)
-    )
+    ends = _unique(_config_ids(raw, "eos_token_id"), _tokenizer_id(tokenizer, "eos_token_id"))
+    if not ends:
+        end = _by_default(raw, family, "eos_token_id", family.default_end_token_id)
+        ends = () if end is None else (end,)
+    ends = _unique(ends, _added(tokenizer, family.turn_end))
     if not ends:
         raise UsageError(f"{raw.path}: eos_token_id must be known, got none from config or tokenizer; add it there.")
     paddings = _unique(_config_ids(raw, "pad_token_id"), _tokenizer_id(tokenizer, "pad_token_id"))
@@ -96,6 +103,15 @@ def special_tokens(
         _refuse_two_masks(raw, tokenizer)
     starts = _unique(_tokenizer_id(tokenizer, "bos_token_id") if tokenizer else _config_ids(raw, "bos_token_id"))
     return SpecialTokens(mask_token_id=mask, end_token_ids=ends, bos_token_id=next(iter(starts), None))
+
+
+def _by_default(raw: RawConfig, family: Family, name: str, usual: int | None) -> int | None:
+    if usual is not None:
+        logger.warning(
+            "%s: neither config nor tokenizer names %s; it is %d, as in the published %s checkpoints.",
+            *(raw.path, name, usual, family.name),
+        )
+    return usual
 
 
 def _refuse_two_masks(raw: RawConfig, tokenizer: PreTrainedTokenizerBase | None) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .families.family import Architecture
+from .families.stored_form import stored_shapes
 
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -46,13 +47,13 @@ def expected_weights(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def check_weights(folder: Path, architecture: Architecture) -> dict[str, StoredWeight]:
-    """Every stored weight by its native name.
+    """Every stored weight by its native name; experts and the like in the pieces that the files hold.
 
     UsageError unless `folder` holds each expected one, in its shape, and no other, each of them once. A head that is
     tied to the embedding may be stored too, if it is the embedding again.
     """
-    stored = _by_native_name(folder, architecture.key_mapping)
-    expected = expected_weights(architecture)
+    stored = by_native_name(folder, architecture.key_mapping)
+    expected = stored_shapes(architecture.stored_forms, expected_weights(architecture), stored)
     known = dict(expected)
     if architecture.config.tie_word_embeddings:
         known[TIED_HEAD] = expected[EMBEDDING]
@@ -72,7 +73,7 @@ def check_weights(folder: Path, architecture: Architecture) -> dict[str, StoredW
     return stored
 
 
-def _by_native_name(folder: Path, key_mapping: Mapping[str, str]) -> dict[str, StoredWeight]:
+def by_native_name(folder: Path, key_mapping: Mapping[str, str]) -> dict[str, StoredWeight]:
     """UsageError for a weight that is stored twice: in two files, or under both of its names. One would be ignored."""
     found: dict[str, StoredWeight] = {}
     for weight in stored_weights(folder):
@@ -90,7 +91,7 @@ def _refuse_quantised(stored: Iterable[StoredWeight]) -> None:
         if weight.dtype not in FLOATS:
             raise UsageError(
                 f"{weight.file}: weights must be one of {', '.join(FLOATS)}, got {weight.dtype} for {weight.name}; "
-                f"quantised checkpoints are not supported, use the unquantised one."
+                f"quantised weights need a quantization_config in config.json that says how."
             )
 
 

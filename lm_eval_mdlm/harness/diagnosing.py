@@ -34,7 +34,10 @@ RULES: tuple[tuple[str, float | None], ...] = (
     *(("stable", float(passes)) for passes in (1, 2, 3, 4, 6, 8, 12, 16)),
 )
 """Exits that are tried; those of the paper's gamma and its neighbours' values among them."""
-MUST_AGREE = ("family", "fingerprint", "tokenizer", "adapter", "mask_token_id", "end_token_ids", "vocab_size")
+MUST_AGREE = (
+    *("family", "grid_block", "fingerprint", "tokenizer", "adapter"),
+    *("mask_token_id", "end_token_ids", "vocab_size"),
+)
 """Entries of a network's identity without which a recording is another network's; dtype and device may differ."""
 KIND = "mdlm_diagnosis"
 

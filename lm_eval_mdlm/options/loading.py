@@ -37,6 +37,10 @@ class LoadingConfig:
     """Spreads one model over devices, as in transformers: auto, or a mapping from modules to devices."""
     mask_token_id: int | None = None
     """Overrides the checkpoint's own mask token."""
+    family: str | None = None
+    """Overrides what the checkpoint looks like: the key of a family in `docs/families.md`."""
+    grid_block: int | None = None
+    """Positions of a grid block of a block-causal checkpoint, where neither its config nor its family tells it."""
     batch_size: int | str = 1
     """Rows decoded together, or `auto` to pack by tokens; changes no result."""
     max_batch_size: int | None = None
@@ -68,7 +72,7 @@ class LoadingConfig:
             # The harness asks for cuda:0 by default, so this is no mistake of the user.
             logger.warning("device=%s was asked for and there is no GPU: running on the CPU.", device)
             device = "cpu"
-        names = ("pretrained", "revision", "peft", "dtype", "device_map", "mask_token_id")
+        names = ("pretrained", "revision", "peft", "dtype", "device_map", "mask_token_id", "family", "grid_block")
         own = {name: getattr(self, name) for name in names}
         return {**own, "device": None if self.device_map else device, "require_tokenizer": True}
 
@@ -158,6 +162,8 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "device": _text,
     "device_map": lambda name, value: value,
     "mask_token_id": lambda name, value: values.integer(name, value, 0),
+    "family": _text,
+    "grid_block": lambda name, value: values.integer(name, value, 1),
     "batch_size": _batch_size,
     "max_batch_size": lambda name, value: values.integer(name, value, 1),
     "trust_remote_code": values.flag,

@@ -15,7 +15,7 @@ from .processes import ProcessGroup
 from .question import Question, Record
 
 
-DECISIVE, WHERE_PRESENT = ("family", "fingerprint", "tokenizer", "dtype"), ("adapter",)
+DECISIVE, WHERE_PRESENT = ("family", "fingerprint", "tokenizer", "dtype"), ("adapter", "grid_block", "quantisation")
 """Entries of a backbone's description that decide results; where the checkpoint lies, say, does not."""
 
 

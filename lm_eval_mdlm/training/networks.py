@@ -47,10 +47,15 @@ class Source:
         if family.encoder:
             raise UsageError(f"{name} is an encoder, and training is for decoders such as LLaDA and Dream; take one.")
         architecture = family.architecture(raw)
+        if raw.values.get("quantization_config") is not None:
+            raise UsageError(
+                f"{raw.path}: quantised weights are neither trained nor merged; give the checkpoint that is not "
+                f"quantised."
+            )
         tokenizer = load_tokenizer(checkpoint.folder, family)
         if tokenizer is None:
             raise UsageError(f"{name} has no tokenizer files; training needs them, copy them beside config.json.")
-        tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, turn_end=family.turn_end)
+        tokens = special_tokens(raw, tokenizer, vocab_size=architecture.config.vocab_size, family=family)
         architecture.config._attn_implementation = "sdpa"
         return cls(checkpoint=checkpoint, family=family, architecture=architecture, tokenizer=tokenizer, tokens=tokens)
 

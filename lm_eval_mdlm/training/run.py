@@ -99,6 +99,11 @@ def _plan(config: TrainingConfig, launch: Launch, device: torch.device) -> tuple
         require_peft("--lora-rank")
     OPTIMISERS[config.optim].check(config.optim, shard=config.shard, has_gpu=device.type == "cuda")
     source = Source.open(config.pretrained or config.from_scratch or "", config.revision)
+    if source.family.block_causal:
+        raise UsageError(
+            f"{source.checkpoint.pretrained}: fine-tuning trains networks that see their whole canvas, and "
+            f"{source.family.name} sees blocks of a grid; only `lm-eval-mdlm merge` takes such checkpoints."
+        )
     layout = layout_of(
         Template.parse(config.template),
         lambda text: source.encoder.encode(text, add_special_tokens=False).token_ids,

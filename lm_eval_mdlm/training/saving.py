@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ..checkpoints.adapter import record_base
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.families.llada import BLOCK_PARTS
+from ..checkpoints.families.stored_form import to_stored
 from .networks import TrainableNetwork
 from .sharding import gathered
 
@@ -28,24 +27,6 @@ TOKENIZER = (
     *("vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "*.tiktoken", "*.jinja"),
 )
 """Files that belong to a checkpoint; whatever else lies beside them (records, logs) is somebody else's."""
-
-
-def hub_name(native: str, family: str) -> str:
-    """The name under which the family's checkpoints hold a weight of the native network."""
-    if family != "LLaDA":
-        return native
-    outer = {
-        "model.embed_tokens.": "model.transformer.wte.",
-        "model.norm.": "model.transformer.ln_f.",
-        "lm_head.": "model.transformer.ff_out.",
-    }
-    for ours, theirs in outer.items():
-        if native.startswith(ours):
-            return theirs + native.removeprefix(ours)
-    match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)", native)
-    assert match, f"{native} is no weight of a Llama network"
-    part = next(theirs for theirs, ours in BLOCK_PARTS.items() if ours == match[2])
-    return f"model.transformer.blocks.{match[1]}.{part}.{match[3]}"
 
 
 def save_adapter(trained: TrainableNetwork, out: Path) -> None:
@@ -67,13 +48,18 @@ def save_checkpoint(trained: TrainableNetwork, out: Path, *, dtype: torch.dtype,
     if not isinstance(network, PreTrainedModel):
         network = network.merge_and_unload()
     named = {
-        hub_name(name, trained.source.family.name): weight
+        name: weight
         for name, weight in network.state_dict().items()
         if not (name == "lm_head.weight" and network.config.tie_word_embeddings)
     }
-    weights = gathered(named, keep=writes, dtype=dtype)
+    exact = {name for name, _ in network.named_buffers()}  # such as a router's bias, which stays in float32
+    # In one order everywhere, as all processes gather a weight together.
+    weights = gathered({n: weight for n, weight in named.items() if n not in exact}, keep=writes, dtype=dtype)
+    weights |= gathered({n: weight for n, weight in named.items() if n in exact}, keep=writes)
     if writes:
-        _write(weights, trained.source.checkpoint, out, dtype)
+        family, forms = trained.source.family, trained.source.architecture.stored_forms
+        pieces = to_stored(forms, {name: weights[name] for name in named})
+        _write({family.hub_name(name): piece for name, piece in pieces.items()}, trained.source.checkpoint, out, dtype)
 
 
 def _write(weights: dict[str, Tensor], checkpoint: Checkpoint, out: Path, dtype: torch.dtype) -> None:

@@ -1,14 +1,17 @@
 """The tiny checkpoints of the tests are the same everywhere, and lively enough to tell policies apart."""
 
+import pytest
 import torch
 
-from tests.tiny import main, make_checkpoint, special_tokens, token_id
+from tests import tiny_families
+from tests.tiny import FAMILIES, main, make_checkpoint, special_tokens, token_id
 
 
 def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.parametrize("family", (*FAMILIES, *tiny_families.FAMILIES))
 def test_a_checkpoint_is_the_same_whenever_it_is_made(tmp_path, family):
     first, second, other = (
         contents(make_checkpoint(tmp_path / str(place), family, seed=seed)) for place, seed in enumerate((0, 0, 1))

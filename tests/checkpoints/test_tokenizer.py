@@ -84,7 +84,7 @@ class Rules:
             RawConfig.read(self.folder),
             load_tokenizer(self.folder, self.family) if tokenizer else None,
             vocab_size=512,
-            turn_end=self.family.turn_end,
+            family=self.family,
             mask_token_id=explicit,
         )
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 import transformers
 from transformers.integrations import integration_utils
 
@@ -16,7 +17,7 @@ from lm_eval_mdlm.training.networks import Source
 from lm_eval_mdlm.training.plan import ExampleSet
 from lm_eval_mdlm.training.run import train
 from tests.tiny import make_checkpoint
-from tests.training.running import LINES, options, write_lines
+from tests.training.running import LINES, options, weights, write_lines
 
 
 TOO_LONG = {"prompt": "a " * 600, "response": "b"}
@@ -222,3 +223,17 @@ def test_text_of_the_mask_never_becomes_a_token_of_an_example(tmp_path, capsys):
     pieces = [piece for e in found.examples for piece in (e.prompt, e.solution, e.answer) if piece is not None]
     assert pieces and all(source.tokens.mask_token_id not in piece for piece in pieces)
     assert source.tokenizer.decode(found.examples[2].solution) == f"{mask}{mask}"
+
+
+def test_a_network_that_sees_blocks_of_a_grid_is_refused(tmp_path, data):
+    (start := make_checkpoint(tmp_path / "start", "sdar")).joinpath("model.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="SDAR sees blocks of a grid"):
+        train(options(data, tmp_path / "out", start))
+
+
+def test_a_network_with_experts_is_trained_and_saved_in_the_layout_that_it_came_in(tmp_path, data):
+    start = make_checkpoint(tmp_path / "start", "llada_moe")
+    train(options(data, tmp_path / "out", start, save_every=0))
+    before, after = weights(start), weights(tmp_path / "out")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before if ".experts." in name)

@@ -1,5 +1,6 @@
 """LLaDA checkpoints (LLaDA-8B, LLaDA 1.5) as Llama networks."""
 
+import re
 from pathlib import Path
 
 from transformers import (
@@ -26,10 +27,13 @@ BLOCK_PARTS = {
     "up_proj": "mlp.up_proj",
     "ff_out": "mlp.down_proj",
 }
+OUTER_PARTS = {
+    "model.embed_tokens.": "model.transformer.wte.",
+    "model.norm.": "model.transformer.ln_f.",
+    "lm_head.": "model.transformer.ff_out.",
+}
 KEY_MAPPING = {
-    r"^model\.transformer\.wte\.": "model.embed_tokens.",
-    r"^model\.transformer\.ln_f\.": "model.norm.",
-    r"^model\.transformer\.ff_out\.": "lm_head.",
+    **{f"^{re.escape(theirs)}": ours for ours, theirs in OUTER_PARTS.items()},
     **{
         rf"^model\.transformer\.blocks\.(\d+)\.{part}\.": rf"model.layers.\1.{native}."
         for part, native in BLOCK_PARTS.items()
@@ -107,6 +111,15 @@ class LLaDA(Family):
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         return PreTrainedTokenizerFast.from_pretrained(str(folder), trust_remote_code=False)
+
+    def hub_name(self, native: str) -> str:
+        for ours, theirs in OUTER_PARTS.items():
+            if native.startswith(ours):
+                return theirs + native.removeprefix(ours)
+        match = re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)", native)
+        assert match, f"{native} is no weight of a Llama network"
+        part = next(theirs for theirs, ours in BLOCK_PARTS.items() if ours == match[2])
+        return f"model.transformer.blocks.{match[1]}.{part}.{match[3]}"
 
 
 def _num_kv_heads(raw: RawConfig, heads: int) -> int:

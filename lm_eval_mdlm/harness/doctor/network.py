@@ -5,7 +5,7 @@ import importlib.util
 from ...backbones.attention import VARLEN
 from ...backbones.backbone import Backbone
 from ...checkpoints.figures import Figures, figures_of
-from ...engine.readout import PlainStatistics, reader_for
+from ...engine.statistics_reader import PlainStatistics, reader_for
 from .findings import Findings
 
 
