@@ -17,6 +17,8 @@ from torch.utils import collect_env
 
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.backbones.packed import PackedBackbone
+from tests.few_tasks import index_only
+from tests.forking import Forks
 from tests.tiny import FAMILIES, make_checkpoint
 
 
@@ -26,6 +28,20 @@ def machine_described_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collect_env, "get_pretty_env_info", functools.cache(collect_env.get_pretty_env_info))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stock_tasks_left_unread() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        index_only(patch=patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
