@@ -10,6 +10,8 @@ from ..backbones.backbone import Backbone
 from ..engine.record import Generation
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..options.exits import OPTIONS as EXIT_OPTIONS
+from ..options.exits import check_units
 from ..options.foreign_names import LENGTH_NAMES
 from ..options.loading import LoadingConfig
 from ..options.values import flag
@@ -177,6 +179,11 @@ class RequestReader:
         if asked.passed_over:
             self._say(asked.passed_over)
         options = dict(self._loading.without_fixed(asked.options))
+        check_units(
+            {name: getattr(self._config, name) for name in EXIT_OPTIONS},
+            {name: value for name, value in options.items() if name not in run.started.gen_kwargs},
+            {name: value for name, value in options.items() if name in run.started.gen_kwargs},
+        )
         config = DecodingConfig.from_options(options, base=self._config)
         if asked.free_length:
             name, length = asked.free_length
