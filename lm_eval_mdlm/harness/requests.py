@@ -10,8 +10,7 @@ from ..backbones.backbone import Backbone
 from ..engine.record import Generation
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
-from ..options.exits import OPTIONS as EXIT_OPTIONS
-from ..options.exits import check_units
+from ..options.exits import OPTIONS as EXIT_OPTIONS, check_units
 from ..options.foreign_names import LENGTH_NAMES
 from ..options.loading import LoadingConfig
 from ..options.values import flag

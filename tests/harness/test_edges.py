@@ -172,9 +172,9 @@ def test_thresholds_of_task_command_line_and_model_are_read_by_their_own_rule_al
 ):
     model = MDLM(checkpoint, device="cpu", exit_rule="confidence", exit_threshold=0.8)
     template = {"template": [{"reasoning": 4}, {"answer": 2}]}
-    with model.evaluation(Started(gen_kwargs=of_command_line)) as run:
-        with pytest.raises(UsageError, match=f"exit_threshold=.* was given for exit_rule={unit} and would be read by"):
-            model._reader.config_of({**template, **of_task, **of_command_line}, run)
+    line = f"exit_threshold=.* was given for exit_rule={unit} and would be read by"
+    with model.evaluation(Started(gen_kwargs=of_command_line)) as run, pytest.raises(UsageError, match=line):
+        model._reader.config_of({**template, **of_task, **of_command_line}, run)
     both = {"exit_rule": "confidence", "exit_threshold": 0.4}
     with model.evaluation(Started(gen_kwargs=both)) as run:
         assert model._reader.config_of({**template, **of_task, **both}, run).exit() == ConfidenceExit(0.4)
