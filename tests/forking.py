@@ -16,6 +16,14 @@ ROOT = Path(__file__).parents[1]
 ON_CPU = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
+def torchrun(module: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`python -m module` in two processes on the CPU, by the launcher itself."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", module, *arguments]
+    environment = {**os.environ, **ON_CPU, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A process that has ended."""

@@ -1,9 +1,7 @@
 """Data parallelism: the same results from two processes as from one."""
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +12,7 @@ from lm_eval.api.model import CachingLM
 
 from lm_eval_mdlm.harness.model import MDLM
 from lm_eval_mdlm.running.processes import ProcessGroup
-from tests.forking import ON_CPU, ROOT
+from tests.forking import torchrun
 from tests.harness.running import evaluate, outcomes
 
 
@@ -29,17 +27,8 @@ def arguments(checkpoint: str, tasks: str, output: Path, *more: str) -> list[str
 
 
 def launch(checkpoint: str, tasks: str, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """`torchrun` of the harness's command line with two processes on the CPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
-    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", "tests.few_tasks"]
-    return subprocess.run(
-        [*command, *arguments(checkpoint, tasks, output, *more)],
-        env={**os.environ, **ON_CPU, "PYTHONPATH": str(ROOT)},
-        cwd=output,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    """The harness's command line in two processes."""
+    return torchrun("tests.few_tasks", *arguments(checkpoint, tasks, output, *more), cwd=output)
 
 
 @pytest.mark.parametrize("limit", [11])  # odd: one process repeats its last request as padding
