@@ -15,7 +15,6 @@ from tests.harness.test_stock_likelihoods import written
 
 DOCUMENTS = 7
 """Odd: one process gives its last request twice."""
-OWN = {**NEEDED, "remdm": {"remdm_loops": 3}}
 NAMES = [f"pens_{sampler}" for sampler in SAMPLERS]
 MODEL = {"gen_length": 12, "block_length": None, "temperature": 0.7, "seed": 3, "min_distance": 1.5}
 
@@ -26,7 +25,7 @@ def folder(tasks, tmp_path_factory) -> str:
     made = tmp_path_factory.mktemp("samplers")
     pens = yaml.safe_load(Path(tasks, "pens_template.yaml").read_text())
     for name, sampler in zip(NAMES, SAMPLERS, strict=True):
-        own = {**pens["generation_kwargs"], "sampler": sampler, **OWN.get(sampler, {})}
+        own = {**pens["generation_kwargs"], "sampler": sampler, **NEEDED.get(sampler, {})}
         (made / f"{name}.yaml").write_text(yaml.safe_dump({**pens, "task": name, "generation_kwargs": own}))
     return str(made)
 
