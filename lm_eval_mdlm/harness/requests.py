@@ -129,7 +129,9 @@ class RequestReader:
                 row, holds_mask = self._row(request, repeat, run)
                 row, reason = self._watching(row, asked_for(request.args[1], run.started.gen_kwargs).gold)
                 unscored.update([reason] if reason else [])
-                truncated += row.plan(self._backbone).truncated
+                plan = row.plan(self._backbone)
+                truncated += plan.truncated
+                run.promise(str(request.task_name), plan.nominal_nfe)
             except UsageError as error:
                 raise UsageError(f"{request.task_name}: {error}") from None
             held_mask += holds_mask
