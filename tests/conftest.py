@@ -1,5 +1,6 @@
 """Settings of every test: one thread, and no way to a hub; one tiny checkpoint and one loaded backbone per family."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,35 @@ import pytest
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 import torch
+from torch.utils import collect_env
 
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.backbones.packed import PackedBackbone
+from tests.few_tasks import index_only
+from tests.forking import Forks
 from tests.tiny import FAMILIES, make_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_described_once() -> Iterator[None]:
+    """The harness asks a dozen programs about the machine after every run, `pip list` among them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect_env, "get_pretty_env_info", functools.cache(collect_env.get_pretty_env_info))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stock_tasks_left_unread() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        index_only(patch=patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -248,11 +248,15 @@ class DreamRule:
         share = 1 - times[step + 1] / times[step] if step < steps - 1 else torch.tensor(1.0)
         if get("alg") == "origin":
             return [i for i in rows if self.noise[i] < share]
-        number = int(torch.tensor(float(len(rows))) * share)
-        scores = {i: self.confidence[i] for i in rows}
-        if temperature := get("alg_temp"):
-            scores = {i: c / temperature - math.log(-math.log(self.noise[i] or 1e-300)) for i, c in scores.items()}
-        return sorted(rows, key=lambda i: -scores[i])[:number]
+        return sorted(rows, key=self.order)[: int(torch.tensor(float(len(rows))) * share)]
+
+    def order(self, i: int) -> float:
+        """Lower is sooner."""
+        if self.row.options.get("alg") == "origin":
+            return self.noise[i]
+        if temperature := self.row.options.get("alg_temp"):
+            return -(self.confidence[i] / temperature - math.log(-math.log(self.noise[i] or 1e-300)))
+        return -self.confidence[i]
 
 
 class SlowWithMemory(Slow):

@@ -39,6 +39,9 @@ class FixedK(_ByScore):
     k: int = 1
     score: Score = by_entropy
 
+    def steps_of(self, num_masks: int, num_blocks: int) -> int:
+        return -(-num_masks // self.k)
+
     def select(self, candidates: Candidates) -> Mask:
         return (ranks(self.score(candidates), candidates.eligible) < self.k) & candidates.eligible
 
@@ -60,6 +63,9 @@ class EvenSchedule(_ByScore):
                 f"steps must be a multiple of the number of blocks that hold masks ({num_blocks} here), got "
                 f"{self.steps}; change steps, block_length or gen_length."
             )
+
+    def steps_of(self, num_masks: int, num_blocks: int) -> int:
+        return min(self.steps // num_blocks, num_masks)
 
     def select(self, candidates: Candidates) -> Mask:
         steps = self.steps // candidates.num_blocks

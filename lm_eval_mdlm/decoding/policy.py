@@ -102,6 +102,10 @@ class DecodingPolicy(abc.ABC):
         """Passes within which a row is done, whatever the network says; None where every pass commits for good."""
         return None
 
+    def steps_of(self, num_masks: int, num_blocks: int) -> int | None:
+        """Passes that a block with so many masks takes, one of so many blocks; None where the network decides."""
+        return None
+
     def bound(self, vocabulary: Vocabulary) -> "DecodingPolicy":
         """The same rule for a certain model's tokens; UsageError if they do not fit."""
         return self

@@ -65,6 +65,9 @@ class Wrapped(DecodingPolicy):
         most = self.rule.most_steps(num_masks)
         return None if most is None else most + num_masks
 
+    def steps_of(self, num_masks: int, num_blocks: int) -> int | None:
+        return None  # what is held back, and how often, the network decides
+
     def bound(self, vocabulary: Vocabulary) -> DecodingPolicy:
         return replace(self, rule=self.rule.bound(vocabulary))
 

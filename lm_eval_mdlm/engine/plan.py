@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..canvas.template import Region
 from ..canvas.text import TextRule
+from ..decoding.blocks import split_into_blocks
 from ..decoding.exits import ExitRule
 from ..decoding.logits import LogitRule
 from ..decoding.policy import DecodingPolicy
@@ -46,6 +47,15 @@ class RowPlan:
     def canvas_length(self) -> int:
         """Tokens of prompt and region."""
         return len(self.prompt_ids) + len(self.region.token_ids)
+
+    @property
+    def nominal_nfe(self) -> int | None:
+        """Forward passes of the row if nothing ends it early; None where the network decides how many."""
+        masked = [i for i, token in enumerate(self.region.token_ids) if token == self.mask_token_id]
+        blocks = split_into_blocks(masked, self.block_length)
+        steps = [self.policy.steps_of(len(block), len(blocks)) for block in blocks]
+        known = [own for own in steps if own is not None]
+        return self.nfe_per_step * sum(known) if len(known) == len(steps) else None
 
     @property
     def tokens_per_pass(self) -> int:

@@ -1,7 +1,6 @@
 """The table of a sweep: a row for every cell, task and filter."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,14 +78,5 @@ def _options(cell: Cell, results: Mapping[str, Any], task: str) -> dict[str, Any
         for name, value in effective.items()
         if name != "seed"  # the cell's own, which is there already
     }
-    return {**plain, "nominal_nfe": _nominal(effective)}
-
-
-def _nominal(options: Mapping[str, Any]) -> int | None:
-    """Passes of a row by its options alone; None where the texts decide."""
-    steps, k, length = options.get("steps"), options.get("k"), options.get("gen_length")
-    if options.get("sampler") not in ("fixed_k", "dream") or not isinstance(length, int):
-        return None
-    nominal = steps if isinstance(steps, int) else math.ceil(length / k) if isinstance(k, int) else None
-    guided = isinstance(scale := options.get("cfg_scale"), (int, float)) and scale > 0
-    return nominal if nominal is None or not guided else 2 * nominal
+    nominal = results["config"]["mdlm"].get("nominal_nfe_by_task", {}).get(task)
+    return {**plain, "nominal_nfe": nominal if isinstance(nominal, int) else None}

@@ -10,6 +10,7 @@ from ..backbones.backbone import Backbone
 from ..engine.record import Generation
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..options.exits import OPTIONS as EXIT_OPTIONS, check_units
 from ..options.foreign_names import LENGTH_NAMES
 from ..options.loading import LoadingConfig
 from ..options.values import flag
@@ -128,7 +129,9 @@ class RequestReader:
                 row, holds_mask = self._row(request, repeat, run)
                 row, reason = self._watching(row, asked_for(request.args[1], run.started.gen_kwargs).gold)
                 unscored.update([reason] if reason else [])
-                truncated += row.plan(self._backbone).truncated
+                plan = row.plan(self._backbone)
+                truncated += plan.truncated
+                run.promise(str(request.task_name), plan.nominal_nfe)
             except UsageError as error:
                 raise UsageError(f"{request.task_name}: {error}") from None
             held_mask += holds_mask
@@ -177,6 +180,11 @@ class RequestReader:
         if asked.passed_over:
             self._say(asked.passed_over)
         options = dict(self._loading.without_fixed(asked.options))
+        check_units(
+            {name: getattr(self._config, name) for name in EXIT_OPTIONS},
+            {name: value for name, value in options.items() if name not in run.started.gen_kwargs},
+            {name: value for name, value in options.items() if name in run.started.gen_kwargs},
+        )
         config = DecodingConfig.from_options(options, base=self._config)
         if asked.free_length:
             name, length = asked.free_length

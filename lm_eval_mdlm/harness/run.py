@@ -48,6 +48,7 @@ class Run:
         self._rendered = rendered
         self._counts: dict[int, tuple[Any, list[Counts]]] = {}
         self._options: dict[str, dict[str, dict[str, Any]]] = {}
+        self._nominal: dict[str, dict[str, int | None]] = {}
         self._totals: Counter[str] = Counter(requests=0, from_cache=0, from_journal=0, nfe=0, tokens=0, seconds=0)
         self._output_types = {str(task.config.task): task.OUTPUT_TYPE for task in started.tasks}
         self._matches_exactly = {str(task.config.task) for task in started.tasks if _matches_exactly(task)}
@@ -66,6 +67,10 @@ class Run:
         values = self._options.setdefault(task_name, {})
         for name, value in effective.items():
             values.setdefault(name, {})[json.dumps(value)] = value
+
+    def promise(self, task_name: str, nominal_nfe: int | None) -> None:
+        """Note the passes that one request takes if nothing ends it early; None where the network decides."""
+        self._nominal.setdefault(task_name, {})[json.dumps(nominal_nfe)] = nominal_nfe
 
     def count(self, request: Any, counts: Counts, *, from_cache: bool = False, from_journal: bool = False) -> None:
         """Note the counts of one response to a request, in the order of its repeats.
@@ -114,6 +119,7 @@ class Run:
         }
         return {
             "decoding_by_task": by_task,
+            "nominal_nfe_by_task": {task: _one_or_all(list(own.values())) for task, own in self._nominal.items()},
             "totals_of_rank_0": dict(self._totals),
             "nfe_by_process": list(self.nfe_by_process),
         }

@@ -139,7 +139,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "top_p": _top_p,
     "min_p": lambda name, value: _probability(name, value) or None,
     "seed": _at_least(-(2**63)),
-    "cfg_scale": _finite,
+    "cfg_scale": lambda name, value: values.number(name, value, maximum=MOST_STRENGTH),
     "suppress_tokens": values.tokens,
     "until": values.texts,
     "think_end_token": _think_end,

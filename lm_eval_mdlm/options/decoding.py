@@ -13,7 +13,7 @@ from ..decoding.wrapping import Deferred, Spaced
 from ..errors import UsageError
 from . import values
 from .checks import CHECKS
-from .exits import EXIT_RULES
+from .exits import EXIT_RULES, OPTIONS, check_units
 from .foreign_names import instead_of
 from .samplers import SAMPLERS, describe
 
@@ -164,6 +164,7 @@ class DecodingConfig:
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
         checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
+        check_units({} if base is None else {name: getattr(base, name) for name in OPTIONS}, checked)
         config = dataclasses.replace(base or cls(), **checked)
         config._refuse_options_of_other_samplers()
         config._check_together()

@@ -14,6 +14,7 @@ from ..engine.scoring import Scorer, TextPlan, scoring
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from ..options.likelihood import LikelihoodConfig
+from ..options.samplers import SAMPLERS
 from .planning import longest_canvas, plan_row
 from .question import Question
 
@@ -65,6 +66,12 @@ class ScoreRequest(Question):
         return Scores.from_plain(plain)
 
 
+def _without_sampler(config: DecodingConfig) -> DecodingConfig:
+    own = {name for sampler in SAMPLERS.values() for name in sampler.options}
+    plain, over_all = DecodingConfig(), ("sampler", "block_length", "min_distance", "defer_end_of_text")
+    return dataclasses.replace(config, **{name: getattr(plain, name) for name in (*own, *over_all)})
+
+
 def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: Scorer) -> TextPlan:
     """The plan of one text.
 
@@ -88,13 +95,12 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
             f"a text of {length} tokens leaves no room for a context in max_length={longest}; score shorter texts, or "
             f"raise max_length up to the checkpoint's {backbone.max_length}."
         )
-    fixed = config.policy().has_fixed_blocks
+    # A sampler that does not fit this text or backbone must not refuse an estimate that does not run it.
+    decodes = scorer.decodes or text.wants_greedy
     # What a sampler would fill: as long as the text, by no template, at temperature 0, and to its end.
     filling = dataclasses.replace(
-        config,
+        config if decodes else _without_sampler(config),
         gen_length=length,
-        # A rule that cannot run over the blocks must not refuse an estimate that does not run it.
-        block_length=config.block_length if scorer.decodes or text.wants_greedy or not fixed else length,
         max_length=longest,
         template=None,
         exit_rule=None,

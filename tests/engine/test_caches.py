@@ -22,8 +22,8 @@ from tests.tiny import FAMILIES, make_checkpoint
 from tests.toy import ScriptedBackbone
 
 
-PROMPTS = [[3 + (7 * i + 11 * j) % 380 for j in range(4 + 9 * i % 40)] for i in range(12)]
-OPTIONS = {"gen_length": 40, "block_length": 16}
+PROMPTS = [[3 + (7 * i + 11 * j) % 380 for j in range(4 + 9 * i % 40)] for i in range(8)]
+OPTIONS = {"gen_length": 26, "block_length": 10}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -18,12 +18,12 @@ from tests.engine.test_scheduling import OPTIONS, PROMPTS, HashBackbone, laid_ou
 
 
 WAYS = [
-    ({"likelihood": "elbo", "mc_num": 20}, {}),
+    ({"likelihood": "elbo", "mc_num": 10}, {}),
     ({"likelihood": "elbo", "mc_num": 64, "mc_se": 20.0}, {"cfg_scale": 0.5}),
-    ({"likelihood": "elbo", "mc_num": 63}, {"sampler": "med", "entropy_threshold": 0.5}),
+    ({"likelihood": "elbo", "mc_num": 21}, {"sampler": "med", "entropy_threshold": 0.5}),
     ({"likelihood": "l2r"}, {"suppress_tokens": [2, 3]}),
     ({"likelihood": "r2l"}, {"cfg_scale": 1.0}),
-    ({"likelihood": "llada", "mc_num": 16}, {"sampler": "confidence_factor"}),
+    ({"likelihood": "llada", "mc_num": 8}, {"sampler": "confidence_factor"}),
     ({"likelihood": "dream", "mc_num": 32}, {"sampler": "entropy_bound", "cfg_scale": 0.7}),
     ({"likelihood": "path"}, {"sampler": "med", "cfg_scale": 0.3}),
     ({"likelihood": "path"}, {"steps": 6, "suppress_tokens": [5]}),

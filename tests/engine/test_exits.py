@@ -15,7 +15,7 @@ from tests.toy import RandomBackbone, ScriptedBackbone
 
 REASONING, FIXED, ANSWER = 9, 7, 3
 TEMPLATE = [{"reasoning": REASONING}, {"answer": ANSWER}]
-PROMPTS = [[i % 5, 3, i % 7] for i in range(10)]
+PROMPTS = [[i % 5, 3, i % 7] for i in range(6)]
 MASK = 11
 
 

@@ -130,22 +130,26 @@ def slow_network(cfg_scale: float, forbidden: tuple[int, ...]) -> Slow:
     return Slow(network().logits_of, MASK, cfg_scale=cfg_scale, forbidden=forbidden)
 
 
-def expected(prompt, request, options) -> Text:
-    region, answer = region_of(request)
-    key = RowKey.of(request.get("seed", 0), prompt, region, 0)
+def ways_of(key, answer, request, options) -> Ways:
+    """All that is not the sampler's, for one row."""
     temperature = request.get("temperature", 0.0)
 
     def draw(step, position, row):
         seed = key.seed("token", step, position)
         return int(gumbel_argmax(torch.tensor([row], dtype=torch.float64), [temperature], [seed]))
 
-    ways = Ways(
+    return Ways(
         ends=ENDS,
         answer=answer,
         draw=draw if temperature else None,
         **{name: request[name] for name in ("exit_threshold", "max_nfe", "stop_when_settled") if name in request},
         **{name: options[name] for name in ("defer_end_of_text", "min_distance") if name in options},
     )
+
+
+def expected(prompt, request, options) -> Text:
+    region, answer = region_of(request)
+    ways = ways_of(RowKey.of(request.get("seed", 0), prompt, region, 0), answer, request, options)
     delimiters = options.get("delimiters", ())
     ids = [one if isinstance(one, int) else LETTERS.encode(one)[0] for one in delimiters]
     slow = slow_network(request.get("cfg_scale", 0.0), (MASK, *request.get("suppress_tokens", ())))

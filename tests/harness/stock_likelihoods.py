@@ -12,14 +12,23 @@ import sys
 from typing import Any
 
 import datasets
+from lm_eval.tasks import TaskManager
 
 from lm_eval_mdlm.running.generation import RowRequest
 from lm_eval_mdlm.running.scoring import ScoreRequest
+from tests.few_tasks import STOCK, index_only
 
 
 TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "mmlu_anatomy", "lambada_openai", "wikitext")
+FOLDERS = ("arc", "hellaswag", "piqa", "winogrande", "mmlu/default", "lambada", "wikitext")
+"""Of lm_eval, with these tasks."""
 THINGS = ("pens", "red loaves", "a baker", "the morning", "12 equations", "ink", "numbers")
 NUM_DOCUMENTS = 6
+
+
+def manager(*include: str) -> TaskManager:
+    """Knows the stock tasks of `FOLDERS`, and those of further folders."""
+    return TaskManager(include_path=[*(str(STOCK / name) for name in FOLDERS), *include], include_defaults=False)
 
 
 def words(n: int, num: int) -> str:
@@ -109,6 +118,7 @@ def _log_begun(path: str) -> None:
 
 def main() -> None:
     datasets.load_dataset = load_dataset
+    index_only(FOLDERS)
     if path := os.environ.get("MDLM_TEST_BEGUN"):
         _log_begun(path)
     from lm_eval_mdlm.__main__ import main as command_line

@@ -1,8 +1,6 @@
 """`lm-eval-mdlm diagnose` as its users run it, and every mistake in one line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from tests.recordings.made import steps, write
 from tests.tiny import make_checkpoint
 
 
-ROOT = Path(__file__).parents[2]
 OPTIONS = {"k": 2, "exit_threshold": 3.0}
 
 
@@ -102,15 +99,13 @@ def test_another_checkpoint_than_the_recorded_one_is_refused(recorded, tmp_path)
     assert "\n" not in str(told.value)
 
 
-def test_damage_and_rows_of_hand_are_told_on_the_command_line_in_one_line(tmp_path):
+def test_damage_and_rows_of_hand_are_told_on_the_command_line_in_one_line(tmp_path, forks):
     path = write(tmp_path, [steps([{"positions": [i]} for i in range(6)], doc_id=i) for i in range(3)])
     content = bytearray(path.read_bytes())
     assert path.name.endswith(SUFFIX)
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
-    done = subprocess.run(
-        [sys.executable, "-m", "lm_eval_mdlm", "diagnose", str(tmp_path)], capture_output=True, text=True, cwd=ROOT
-    )
+    (done,) = forks("lm_eval_mdlm", "diagnose", str(tmp_path))
     assert done.returncode != 0 and done.stdout == ""
     assert done.stderr.startswith(f"lm_eval_mdlm: error: recording {path} is damaged at byte ")
     assert done.stderr.count("\n") == 1

@@ -6,7 +6,9 @@ import yaml
 from lm_eval.api.instance import Instance
 from tokenizers.processors import TemplateProcessing
 
+from lm_eval_mdlm.decoding.exits import ConfidenceExit
 from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.harness.evaluation import Started
 from lm_eval_mdlm.harness.model import MDLM
 from tests.harness.running import evaluate
 
@@ -152,3 +154,27 @@ def test_fixed_text_is_tokenised_without_special_tokens(greedy_bos):
     template = [{"text": "So"}, {"answer": 2}]
     region = plan_of(greedy_bos, template=template).region
     assert greedy_bos.tokenizer.bos_token_id not in region.token_ids
+
+
+@pytest.mark.parametrize(
+    ("of_task", "of_command_line", "unit"),
+    [
+        ({"exit_threshold": 0.7}, {"exit_rule": "confidence"}, "entropy"),
+        ({"exit_rule": "confidence", "exit_threshold": 0.9}, {"exit_threshold": 0.5}, "entropy"),
+        ({}, {"exit_rule": "stable"}, "confidence"),
+        ({"exit_rule": "stable"}, {}, "confidence"),
+        ({"exit_threshold": 0.7}, {}, "entropy"),
+    ],
+    ids=str,
+)
+def test_thresholds_of_task_command_line_and_model_are_read_by_their_own_rule_alone(
+    checkpoint, of_task, of_command_line, unit
+):
+    model = MDLM(checkpoint, device="cpu", exit_rule="confidence", exit_threshold=0.8)
+    template = {"template": [{"reasoning": 4}, {"answer": 2}]}
+    line = f"exit_threshold=.* was given for exit_rule={unit} and would be read by"
+    with model.evaluation(Started(gen_kwargs=of_command_line)) as run, pytest.raises(UsageError, match=line):
+        model._reader.config_of({**template, **of_task, **of_command_line}, run)
+    both = {"exit_rule": "confidence", "exit_threshold": 0.4}
+    with model.evaluation(Started(gen_kwargs=both)) as run:
+        assert model._reader.config_of({**template, **of_task, **both}, run).exit() == ConfidenceExit(0.4)

@@ -35,7 +35,7 @@ TASKS = ("pens", "arc_easy", "lambada_openai", "wikitext")
 
 @pytest.fixture(scope="module")
 def manager(tasks) -> TaskManager:
-    return TaskManager(include_path=tasks)
+    return stock_likelihoods.manager(tasks)
 
 
 @pytest.fixture

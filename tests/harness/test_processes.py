@@ -1,9 +1,7 @@
 """Data parallelism: the same results from two processes as from one."""
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,27 +12,23 @@ from lm_eval.api.model import CachingLM
 
 from lm_eval_mdlm.harness.model import MDLM
 from lm_eval_mdlm.running.processes import ProcessGroup
+from tests.forking import torchrun
 from tests.harness.running import evaluate, outcomes
 
 
-ROOT = Path(__file__).parents[2]
 ARGS = "pretrained={},gen_length=16,block_length=8,sampler=med,entropy_threshold=1.0,exit_threshold=6"
 
 
+def arguments(checkpoint: str, tasks: str, output: Path, *more: str) -> list[str]:
+    """Of the command line."""
+    own = ["run", "--model", "mdlm", "--model_args", ARGS.format(checkpoint), "--tasks", "pens_template"]
+    own += ["--include_path", tasks, "--output_path", str(output), "--log_samples", "--batch_size", "3"]
+    return [*own, *more]
+
+
 def launch(checkpoint: str, tasks: str, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """`torchrun` of the harness's command line with two processes on the CPU."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
-    command += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0", "-m", "lm_eval_mdlm", "run", "--model", "mdlm"]
-    command += ["--model_args", ARGS.format(checkpoint), "--tasks", "pens_template", "--include_path", tasks]
-    command += ["--output_path", str(output), "--log_samples", "--batch_size", "3", *more]
-    return subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        cwd=output,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    """The harness's command line in two processes."""
+    return torchrun("tests.few_tasks", *arguments(checkpoint, tasks, output, *more), cwd=output)
 
 
 @pytest.mark.parametrize("limit", [11])  # odd: one process repeats its last request as padding
@@ -104,8 +98,9 @@ def test_process_that_finds_all_its_answers_in_the_cache_helps_the_other(checkpo
     assert passes[1][1] > 0 and passes[0] == passes[1] and sum(passes[1]) == 8 * 12
 
 
-def test_fewer_documents_than_processes_is_refused_in_one_line(checkpoint, tasks, tmp_path):
-    done = launch(checkpoint, tasks, tmp_path, "--limit", "1")
-    assert done.returncode != 0
-    assert "pens_template has 1 documents for 2 processes and each needs at least one; raise --limit" in done.stderr
+def test_fewer_documents_than_processes_is_refused_in_one_line(checkpoint, tasks, tmp_path, forks):
+    ended = forks("tests.few_tasks", *arguments(checkpoint, tasks, tmp_path, "--limit", "1"), processes=2)
+    assert any(one.returncode == 1 for one in ended)
+    line = "pens_template has 1 documents for 2 processes and each needs at least one; raise --limit"
+    assert any(line in one.stderr for one in ended)
     assert not list(tmp_path.rglob("results_*.json"))

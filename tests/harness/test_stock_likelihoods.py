@@ -1,9 +1,6 @@
 """lm_eval's own tasks of likelihoods: scored as by a plain model, and the same however the run is cut up."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +22,13 @@ from tests.harness.plain import (
 )
 
 
-ROOT = Path(__file__).parents[2]
 TASKS = list(stock_likelihoods.TASKS)
 FEW_PASSES = {"mc_num": 6, "gen_length": 8, "block_length": 4, "k": 2}
 
 
 @pytest.fixture(scope="module")
 def manager() -> TaskManager:
-    return TaskManager()
+    return stock_likelihoods.manager()
 
 
 @pytest.fixture(autouse=True)
@@ -109,21 +105,6 @@ def test_nothing_depends_on_the_order_of_documents(checkpoint, manager, one_by_o
             assert found["results"][task][name] == pytest.approx(value), (task, name)
 
 
-def launch(checkpoint: str, output: Path, *more: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    """The command line over made-up documents, in one process or in several under `torchrun`."""
-    options = ",".join(f"{name}={value}" for name, value in FEW_PASSES.items())
-    command = [sys.executable, "-m"]
-    if processes > 1:
-        command += ["torch.distributed.run", f"--nproc_per_node={processes}", "--rdzv_backend=c10d"]
-        command += ["--rdzv_endpoint=localhost:0", "-m"]
-    command += ["tests.harness.stock_likelihoods", "run", "--model", "mdlm", "--output_path", str(output)]
-    command += ["--model_args", f"pretrained={checkpoint},{options}", "--log_samples", "--batch_size", "4", *more]
-    environment = {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, env={**os.environ, **environment}, cwd=output, capture_output=True, text=True, timeout=600
-    )
-
-
 def written(output: Path) -> dict[str, Any]:
     """Results and samples of the run that wrote there."""
     (results,) = output.rglob("results_*.json")
@@ -134,9 +115,12 @@ def written(output: Path) -> dict[str, Any]:
     return {**json.loads(results.read_text()), "samples": samples}
 
 
-def test_two_processes_give_the_results_of_one(checkpoint, tmp_path, one_by_one):
-    done = launch(checkpoint, tmp_path, "--tasks", ",".join(TASKS))
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_give_the_results_of_one(checkpoint, tmp_path, one_by_one, forks):
+    options = ",".join(f"{name}={value}" for name, value in FEW_PASSES.items())
+    command = ["run", "--model", "mdlm", "--model_args", f"pretrained={checkpoint},{options}", "--log_samples"]
+    command += ["--tasks", ",".join(TASKS), "--output_path", str(tmp_path), "--batch_size", "4"]
+    ended = forks("tests.harness.stock_likelihoods", *command, processes=2)
+    assert [one.returncode for one in ended] == [0, 0], ended
     two = written(tmp_path)
     for task in TASKS:
         assert by_document(two, task) == by_document(one_by_one, task)

@@ -91,6 +91,8 @@ def test_every_cell_is_the_run_of_the_harness_that_it_names(tmp_path, written, c
             (row,) = rows[rows["filter"] == name].to_dict("records")
             assert row["exact_match"] == direct[f"exact_match,{name}"] and row["nfe"] == direct[f"nfe,{name}"]
             assert row["nominal_nfe"] == 6 if "k" in way else pandas.isna(row["nominal_nfe"])
+    fixed = table[table.sampler == "fixed_k"]  # in the template, blocks hold more and fewer masks
+    assert (fixed.nfe == fixed.nominal_nfe).all() and len(set(fixed.nominal_nfe)) == 2
     # Another wording is another text, in the shots too, and only where it was asked for.
     folders = {cell.name: cell for cell in config.cells(lambda options: "temperature" in options)}
     for name, cell in folders.items():

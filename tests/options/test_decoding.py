@@ -70,6 +70,41 @@ def test_request_options_are_laid_over_the_models():
     assert over == config(sampler="med", entropy_threshold=0.5, gen_length=32, seed=3)
 
 
+@pytest.mark.parametrize(
+    ("model", "request_", "message"),
+    [
+        ({"exit_threshold": 0.5}, {"exit_rule": "confidence"}, "exit_threshold=0.5 was given for exit_rule=entropy"),
+        ({"exit_threshold": 3}, {"exit_rule": "stable"}, "and would be read by exit_rule=stable, in another unit"),
+        ({"exit_rule": "confidence", "exit_threshold": 0.9}, {"exit_threshold": 0.5}, "was given for exit_rule=ent"),
+        ({"exit_rule": "confidence", "exit_threshold": 0.9}, {"exit_rule": None}, "was given for exit_rule=confidence"),
+    ],
+    ids=str,
+)
+def test_a_threshold_is_not_read_by_another_rule_than_it_was_given_for(model, request_, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        DecodingConfig.from_options(request_, config(**model))
+    assert "\n" not in str(caught.value)
+    both = {"exit_rule": model.get("exit_rule"), "exit_threshold": model["exit_threshold"], **request_}
+    if both["exit_rule"]:
+        assert DecodingConfig.from_options(both, config(**model)).exit_rule == both["exit_rule"]
+
+
+@pytest.mark.parametrize(
+    ("model", "request_"),
+    [
+        ({"exit_threshold": 0.5}, {"exit_rule": "entropy"}),
+        ({"exit_threshold": 0.5}, {"exit_threshold": 0.7}),
+        ({"exit_threshold": 0.5}, {"exit_rule": "logit_gap", "exit_threshold": None}),
+        ({"exit_rule": "logit_gap"}, {"exit_rule": "confidence", "exit_threshold": 0.7}),
+        ({"exit_rule": "confidence", "exit_threshold": 0.9}, {"exit_rule": None, "exit_threshold": None}),
+        ({"exit_rule": "confidence", "exit_threshold": 0.9}, {"k": 2}),
+    ],
+    ids=str,
+)
+def test_rules_and_thresholds_of_two_places_that_mean_the_same_go_together(model, request_):
+    assert DecodingConfig.from_options(request_, config(**model))
+
+
 def test_none_takes_an_option_back_to_its_default():
     base = config(template=[{"answer": 2}], block_length=8)
     over = DecodingConfig.from_options({"template": None, "block_length": None}, base)
@@ -117,6 +152,7 @@ def test_effective_options_name_every_default_that_acts():
         ({"exit_threshold": -1}, "exit_threshold must be"),
         ({"temperature": -1}, "temperature must be"),
         ({"cfg_scale": math.nan}, "cfg_scale must be"),
+        ({"cfg_scale": 1e39}, r"cfg_scale must be a number from 0 to 1e\+06, got 1e\+39"),
         ({"stop_when_settled": "maybe"}, "stop_when_settled must be True or False"),
         ({"until": 3}, "until must be a string or a list"),
         ({"suppress_tokens": [1.5]}, "suppress_tokens must hold"),

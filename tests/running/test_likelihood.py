@@ -166,15 +166,25 @@ def test_ids_are_numbers_whatever_they_come_in():
     assert loglikelihood(network(), [list(pair) for pair in PAIRS], mc_num=20) == expected
 
 
-def test_options_of_an_unused_sampler_refuse_nothing():
-    # Six steps do not fit four blocks, but an estimate without greedy decoding takes none.
-    options = {"steps": 6, "block_length": 2}
+@pytest.mark.parametrize(
+    ("options", "message", "used"),
+    [
+        # Six steps do not fit four blocks, but an estimate without greedy decoding takes none.
+        ({"steps": 6, "block_length": 2}, "steps must be a multiple of the number of blocks", {"greedy": True}),
+        ({"steps": 6, "block_length": 2}, "steps must be a multiple of the number of blocks", {"likelihood": "path"}),
+        ({"sampler": "ada_block"}, "delimiters needs a tokenizer, and the checkpoint has none", {"greedy": True}),
+        ({"defer_end_of_text": True}, "defer_end_of_text=True needs an end-of-text token", {"greedy": True}),
+    ],
+    ids=str,
+)
+def test_options_of_an_unused_sampler_refuse_nothing(options, message, used):
     pairs = [([3, 4], [5, 6, 7, 8, 9, 10, 11])]
-    plain = loglikelihood(network(), pairs, mc_num=20)
-    assert loglikelihood(network(), pairs, mc_num=20, **options) == plain
-    for used in ({"greedy": True}, {"likelihood": "path"}):
-        with pytest.raises(UsageError, match="steps must be a multiple of the number of blocks"):
-            loglikelihood(network(), pairs, **options, **used)
+    backbone = network()
+    backbone.end_token_ids = ()
+    plain = loglikelihood(backbone, pairs, mc_num=20)
+    assert loglikelihood(backbone, pairs, mc_num=20, **options) == plain
+    with pytest.raises(UsageError, match=message):
+        loglikelihood(backbone, pairs, **options, **used)
 
 
 def test_a_template_of_the_run_has_no_part_in_a_text():

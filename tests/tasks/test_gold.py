@@ -15,6 +15,8 @@ from tests.tiny import make_checkpoint
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 TASKS = ["gsm8k_mdlm", "math500_mdlm", "humaneval_mdlm"]
+DOCUMENTS = 5
+"""Of each task; the tests of scoring have the references of all."""
 GSM8K = [
     {"question": "Tom has 3 bags of 6 nuts. How many nuts?", "answer": "3 * 6 = <<3*6=18>>18 nuts.\n#### 18"},
     {"question": "A car costs $2,500 less than $10,000. Price?", "answer": "10000 - 2500 = 7500.\n#### 7,500"},
@@ -82,7 +84,7 @@ def run(data_dir, tmp_path, monkeypatch):
     real = load_backbone(str(make_checkpoint(tmp_path / "tiny", "llada")), device="cpu")
 
     def evaluate(spoil=lambda gold: gold, **options):
-        backbone = GoldBackbone(real, [spoil(gold) for gold in golds(data_dir, 20)])
+        backbone = GoldBackbone(real, [spoil(gold) for gold in golds(data_dir, DOCUMENTS)])
         monkeypatch.setattr("lm_eval_mdlm.harness.model.load_backbone", lambda **_: backbone)
         results = simple_evaluate(
             model="mdlm",
@@ -91,7 +93,7 @@ def run(data_dir, tmp_path, monkeypatch):
             task_manager=TaskManager(
                 include_path=TASKS_DIR, include_defaults=False, metadata={"data_dir": str(data_dir)}
             ),
-            limit=20,
+            limit=DOCUMENTS,
             batch_size=8,
             device="cpu",
             confirm_run_unsafe_code=True,

@@ -18,12 +18,17 @@ from tests.tiny import make_checkpoint
 from tests.training.running import losses, options, weights
 
 
-def launch(tmp_path, *runs, late=0, kill=""):
-    """Train in two processes; returns the exit code and what was printed."""
+def written(tmp_path, *runs, late=0, kill=""):
+    """The path of a file with these runs."""
     plain = [{**dataclasses.asdict(run), "late": late, "kill": kill} for run in runs]
     (tmp_path / "runs.json").write_text(json.dumps(plain))
+    return str(tmp_path / "runs.json")
+
+
+def launch(tmp_path, *runs, **ways):
+    """Train in two processes; returns the exit code and what was printed."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.training.in_processes", str(tmp_path / "runs.json")]
+    command += ["-m", "tests.training.in_processes", written(tmp_path, *runs, **ways)]
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -37,7 +42,7 @@ def furthest(one, other):
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-def test_two_processes_train_save_and_resume_as_one_does(tmp_path, data):
+def test_two_processes_train_save_and_resume_as_one_does(tmp_path, data, forks):
     start = make_checkpoint(tmp_path / "start", tied=True)
     # Small steps: AdamW divides by a gradient's size, and would blow rounding up in gradients that are nearly zero.
     common = {"steps": 6, "learning_rate": 1e-3, "validation": str(data)}
@@ -64,8 +69,10 @@ def test_two_processes_train_save_and_resume_as_one_does(tmp_path, data):
     last = tmp_path / "sharded" / "checkpoints" / "checkpoint-6"
     (last / "complete.json").unlink()
     before = weights(tmp_path / "sharded")
-    code, printed = launch(tmp_path, dataclasses.replace(sharded, resume=True))
-    assert code == 0, printed
+    plan = written(tmp_path, dataclasses.replace(sharded, resume=True))
+    ended = forks("tests.training.in_processes", plan, processes=2)
+    assert [one.returncode for one in ended] == [0, 0], ended
+    printed = ended[0].stdout + ended[0].stderr
     assert "Resuming from" in printed and "checkpoint-4" in printed
     assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
     after = weights(tmp_path / "sharded")

@@ -104,6 +104,10 @@ class Dream(DecodingPolicy):
     def most_steps(self, num_masks: int) -> int:
         return self.steps or num_masks
 
+    def steps_of(self, num_masks: int, num_blocks: int) -> int | None:
+        # By `origin` chance may fill the last mask in any step.
+        return None if self.alg == "origin" else self.most_steps(num_masks)
+
     def look(self, look: Look, candidates: Candidates) -> Candidates:
         temperatures, seeds = look.temperatures, look.seeds
 

@@ -33,8 +33,11 @@ class ReMask(DecodingPolicy):
     def revises(self) -> bool:
         return self.remdm_loops > 0
 
-    def most_steps(self, num_masks: int) -> int | None:
+    def most_steps(self, num_masks: int) -> int:
         return num_masks + 2 * self.remdm_loops
+
+    def steps_of(self, num_masks: int, num_blocks: int) -> int:
+        return self.most_steps(num_masks)
 
     def begin(self) -> Any:
         return 0  # tokens taken back
