@@ -8,7 +8,9 @@ from typing import Any
 from .runs import Run
 
 
-NOT_OF_THE_METHOD = frozenset({"seed", "device", "batch_size", "max_batch_size", "journal", "task_stats"})
+NOT_OF_THE_METHOD = frozenset(
+    {"seed", "device", "batch_size", "max_batch_size", "journal", "record_steps", "task_stats"}
+)
 """Arguments that decide where a run is computed, or which draw it is, but not by which method."""
 
 

@@ -1,14 +1,15 @@
 """One HTML file: the whole comparison, with nothing to load from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import comparison_tables, detail_tables, provenance, spread_plots
 from .boards import Study
-from .browser import browser_data, changed
+from .browser import changed
 from .front_plot import FrontPlot
 from .methods import families_of
 from .summary import Summary
@@ -43,14 +44,14 @@ class Section:
     """Of less interest: folded on the page."""
 
 
-def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], most_characters: int) -> str:
+def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], browser: Mapping[str, Any]) -> str:
     """The HTML.
 
     Args:
         study: All runs.
         summaries: One for each board.
         skipped: A line for each file that could not be read.
-        most_characters: Of the texts in the sample browser.
+        browser: What the sample browser shows, from `browser_data`.
     """
     anchors = {method.name: f"method-{number}" for number, method in enumerate(study.methods, 1)}
     families = families_of(study.methods)
@@ -71,7 +72,7 @@ def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], mos
             (method.name, anchors[method.name], [(run.name, provenance.command_of(run)) for run in method.runs])
             for method in study.methods
         ],
-        browser=browser_data([(one.board, one.best, one.baseline) for one in summaries], most_characters),
+        browser=browser,
         num_methods=len(study.methods),
         num_runs=len(study.runs),
     )

@@ -6,9 +6,11 @@ import re
 import pytest
 
 from lm_eval_mdlm.report.boards import study_of
+from lm_eval_mdlm.report.browser import browser_data
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.front_plot import FrontPlot
 from lm_eval_mdlm.report.page import page
+from lm_eval_mdlm.report.replays import Replays
 from lm_eval_mdlm.report.summary import default_baseline, summarise
 from tests.report.by_hand import write_run
 from tests.report.reading import Page
@@ -23,7 +25,8 @@ def read(folder, most_characters=1_000_000):
     found = read_folders([folder])
     study = study_of(found.runs)
     summaries = [summarise(board, default_baseline(board)) for board in study.boards]
-    html = page(study, summaries, found.skipped, most_characters)
+    data = browser_data([(one.board, one.best, one.baseline) for one in summaries], most_characters, Replays(0))
+    html = page(study, summaries, found.skipped, data)
     return html, Page(html)
 
 
