@@ -64,6 +64,7 @@ def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], bro
         sections=sections,
         overview=comparison_tables.overview(summaries, anchors),
         filters=comparison_tables.filters(summaries),
+        groups=detail_tables.groups(study),
         wordings=detail_tables.wordings(study),
         skipped=detail_tables.skipped(skipped),
         runs=provenance.runs_table(study.runs),
@@ -83,7 +84,9 @@ def tables_of(study: Study, summaries: Sequence[Summary]) -> list[Table]:
     found: list[Table | None] = [comparison_tables.overview(summaries, {}), comparison_tables.filters(summaries)]
     for summary in summaries:
         found += [comparison_tables.against_baseline(summary), *_tables(summary), *_details(summary)]
-    return [table for table in [*found, detail_tables.wordings(study)] if table is not None]
+    return [
+        table for table in [*found, detail_tables.groups(study), detail_tables.wordings(study)] if table is not None
+    ]
 
 
 def _section(summary: Summary, families: dict[str, str], anchors: dict[str, str], number: int) -> Section:

@@ -226,3 +226,19 @@ def test_page_of_many_samples_stays_small_and_whole(tmp_path):
     html, parsed = read(tmp_path, most_characters=4_000_000)
     assert len(html) < 2_000_000
     assert len(parsed.data["boards"][0]["problems"]) == n
+
+
+def test_groups_stand_in_a_table_with_lm_evals_own_numbers(tmp_path):
+    for name, acc in (("one", 0.75), ("two", 0.5)):
+        path = write_run(tmp_path / name, [1, 0, 1, 1], gen_kwargs={"way": name})
+        plain = json.loads(path.read_text())
+        own = {"acc,none": acc, "acc_stderr,none": 0.1, "acc,strict": 0.25, "alias": "all", "nfe,none": "N/A"}
+        plain["groups"] = {"everything": own} if name == "one" else {"other": own}
+        path.write_text(json.dumps(plain))
+    write_run(tmp_path / "three", [1, 0, 0, 0], gen_kwargs={"way": "three"})
+    _, parsed = read(tmp_path)
+    assert parsed.tables["Groups of tasks, as lm_eval reports them"] == [
+        ["run", "everything acc", "everything acc (strict)", "other acc", "other acc (strict)"],
+        ["one", "0.75", "0.25", "–", "–"],
+        ["two", "–", "–", "0.5", "0.25"],
+    ]
