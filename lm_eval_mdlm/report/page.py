@@ -126,7 +126,7 @@ def _figures(summary: Summary, families: dict[str, str], anchors: dict[str, str]
     plot = FrontPlot(summary, families)
     if plot.can_be_drawn:
         drawn = plot.for_page(anchors, f"{prefix}-front")
-        found.append(Figure(svg=drawn, alt=f"{summary.board.metric} against passes", caption=_front_caption(summary)))
+        found.append(Figure(svg=drawn, alt=f"{summary.board.metric} against passes", caption=_front_caption(plot)))
     if summary.by_prompt:
         dots = spread_plots.dots_by_prompt(summary, f"{prefix}-prompts")
         found.append(Figure(svg=dots, alt="scores by prompt", caption="Spread over prompts."))
@@ -138,11 +138,12 @@ def _figures(summary: Summary, families: dict[str, str], anchors: dict[str, str]
     return found
 
 
-def _front_caption(summary: Summary) -> str:
+def _front_caption(plot: FrontPlot) -> str:
+    rest = "; of so many, points of the front alone have theirs and an interval" if plot.is_crowded else ""
     return (
-        f"Numbers are the methods' in the table. Dotted: the baseline, {summary.baseline}. Vertical lines and bands: "
-        "its score plus the paired 95 % interval of the difference; one that crosses the dotted line is not told "
-        "apart from it. Dashed: Pareto front. Hollow: fewer than 100 problems."
+        f"Numbers are the methods' in the table{rest}. Dotted: the baseline, {plot.summary.baseline}. Vertical lines "
+        "and bands: its score plus the paired 95 % interval of the difference; one that crosses the dotted line is not "
+        "told apart from it. Dashed: Pareto front. Hollow: fewer than 100 problems."
     )
 
 

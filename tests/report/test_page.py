@@ -242,3 +242,18 @@ def test_groups_stand_in_a_table_with_lm_evals_own_numbers(tmp_path):
         ["one", "0.75", "0.25", "–", "–"],
         ["two", "–", "–", "0.5", "0.25"],
     ]
+
+
+@pytest.mark.parametrize("count", [24, 25])
+def test_of_many_points_those_on_the_front_alone_have_numbers_and_all_can_be_pointed_at(tmp_path, count):
+    for i in range(count):
+        right = min(3 * (i + 1), 9)  # from the third on no method is better than a cheaper one
+        write_run(
+            tmp_path / f"way {i}", [1] * right + [0] * (12 - right), nfe=float(i + 2), gen_kwargs={"way": f"w{i}"}
+        )
+    html, parsed = read(tmp_path)
+    assert sum(bool(re.fullmatch(r"f1-front-point-\d+", one)) for one in parsed.ids) == count
+    assert ("points of the front alone have theirs" in parsed.text) == (count > 24)
+    written = re.findall(r">([\d, ]+)</text>", html[html.index("<figure>") : html.index("<figcaption>")])
+    numbers = {number for text in written for number in text.split(", ")}  # of points at one spot in one text
+    assert {"1", "2", "3"} <= numbers and ("17" in numbers) == (count <= 24)
