@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +165,13 @@ def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell
     unfinished = folder.with_name(f"{folder.name}{UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)
     tracker = EvaluationTracker(output_path=str(unfinished))
+    model_args = dict(config.model_args)
+    if steps := model_args.get("record_steps"):  # a recording is of one run, and every cell is one
+        model_args["record_steps"] = str(Path(str(steps)) / cell.name)
+        model.loading = replace(model.loading, record_steps=model_args["record_steps"])
     results = simple_evaluate(
         model=model,
-        model_args={**config.model_args},
+        model_args=model_args,
         tasks=[_worded(manager, cell.prompt, name) if name in cell.prompt.by_task else name for name in config.tasks],
         num_fewshot=cell.num_fewshot,
         limit=config.limit,

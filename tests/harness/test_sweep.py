@@ -20,6 +20,9 @@ from lm_eval_mdlm.commands.sweep import main
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.harness.sweep import Share, _whole, run_sweep
 from lm_eval_mdlm.harness.sweep_config import SweepConfig
+from lm_eval_mdlm.recordings.reading import read_steps
+from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.replays import folder_of
 from tests.harness.running import evaluate
 
 
@@ -131,6 +134,18 @@ def test_shares_make_every_cell_once_and_the_whole_sweep_then_only_the_table(tmp
     assert run_sweep(config_of(tmp_path, own), tmp_path / "out").finished == 3
     assert "cell " not in capsys.readouterr().out
     assert set(pandas.read_csv(tmp_path / "out" / "cells.csv").cell) == names
+
+
+def test_every_cell_has_a_recording_of_its_own_where_the_report_finds_it(tmp_path, small):
+    steps = tmp_path / "steps"
+    own = {**small, "model_args": {**small["model_args"], "record_steps": str(steps)}, "tasks": ["pens"]}
+    config = config_of(tmp_path, {**own, "grid": [{"sampler": "fixed_k", "k": [16, 8], "gen_length": 16}]})
+    assert not run_sweep(config, tmp_path / "out").failed
+    for cell in config.cells(lambda options: False):
+        rows = read_steps(steps / cell.name)
+        assert {row.nfe for row in rows} == {16 // cell.options["k"]} and len(rows) == config.limit
+    found = [folder_of(run) for run in read_folders([tmp_path / "out"]).runs]
+    assert sorted(found) == sorted(steps.iterdir())
 
 
 @pytest.mark.parametrize("share", ["0/2", "3/2", "1/0", "1", "a/b", "1/2/3", ""])
