@@ -145,10 +145,13 @@ def _hover(row: Row, scale: Scale) -> str:
 
 
 def _make_logarithmic(axes: Any) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    low, high = axes.get_xlim()
+    # 1, 2 and 5 alone would leave less than a factor of 4 with a tick or none.
+    ticks = LogLocator(subs=(1, 2, 5), numticks=20) if high > 4 * low else MaxNLocator(5)
+    axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.12)
