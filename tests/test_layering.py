@@ -23,7 +23,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "checkpoints": {"errors", "backbones"},
     "scoring": {"errors"},
     "traces": {"errors", "running", "scoring"},
-    "report": {"errors"},
+    "report": {"errors", "recordings"},
     "harness": {"errors", "canvas", "recordings", "backbones", "engine", "options", "running", "checkpoints", "traces"},
     "training": {"errors", "canvas", "backbones", "checkpoints"},
     "demo": {

@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--csv", type=Path, metavar="FILE", help="a row for each method, task and filter")
     made.add_argument("--plots", type=Path, metavar="FOLDER", help="accuracy against passes as SVG and PNG")
     made.add_argument("--max_mb", type=float, default=4.0, help="of texts in the sample browser (4)")
+    made.add_argument(
+        "--replays", type=int, default=300, help="most rows of a board that are replayed, if recorded (300)"
+    )
     return made
 
 

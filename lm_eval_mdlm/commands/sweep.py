@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import print_usage_errors_in_one_line
+from ..errors import UsageError, print_usage_errors_in_one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="lm-eval-mdlm sweep", description=__doc__)
     made.add_argument("config", type=Path, help="YAML: model_args, tasks, grid, and more (see README)")
     made.add_argument("--output", type=Path, required=True, help="folder of the sweep: the same command goes on there")
+    made.add_argument("--share", default="1/1", metavar="I/N", help="every N-th cell from the I-th on; no table (1/1)")
     return made
 
 
@@ -26,14 +27,22 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
     print_usage_errors_in_one_line()
     chosen = parser().parse_args(arguments)
     register()
-    from ..harness.sweep import run_sweep  # after parsing: --help does not wait for torch
+    from ..harness.sweep import Share, run_sweep  # after parsing: --help does not wait for torch
     from ..harness.sweep_config import SweepConfig
 
-    outcome = run_sweep(SweepConfig.read(chosen.config), chosen.output)
+    share = Share(*_numbers(chosen.share))
+    outcome = run_sweep(SweepConfig.read(chosen.config), chosen.output, share)
     if outcome.is_told_here:
-        where = f": {chosen.output / 'cells.csv'}" if outcome.finished else "."
+        where = f": {chosen.output / 'cells.csv'}" if outcome.finished and share.of == 1 else "."
         print(f"{outcome.finished} cells are finished{where}")
         for name, why in outcome.failed.items():
             print(f"failed: {name}: {why}", file=sys.stderr)
     if outcome.failed:
         sys.exit(1)
+
+
+def _numbers(share: str) -> tuple[int, int]:
+    number, slash, of = share.partition("/")
+    if not (number.isdecimal() and slash and of.isdecimal()):
+        raise UsageError(f"--share must be two numbers such as 2/8, got {share!r:.40}.")
+    return int(number), int(of)

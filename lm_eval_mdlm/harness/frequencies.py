@@ -13,6 +13,8 @@ from ..running.output import check_output
 
 PIECE = 2**20
 """Characters that are tokenised at a time; a piece ends with its last line."""
+LONGEST_LINE = 2**22
+"""Characters: a longer line may be cut in two inside a token, rather than be held as a whole."""
 
 
 def count_file(*, pretrained: str, revision: str | None, text: Sequence[Path], output: Path) -> str:
@@ -45,7 +47,7 @@ def _pieces(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             while piece := file.read(PIECE):
-                yield piece + file.readline()
+                yield piece + file.readline(LONGEST_LINE)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "other bytes"
         raise UsageError(f"--text {path} must be a text file in UTF-8, got {reason}; correct it.") from None

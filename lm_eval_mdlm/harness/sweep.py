@@ -2,10 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from .sweep_config import Cell, Prompt, SweepConfig, ways_of_one_seed
 
 logger = logging.getLogger("lm_eval.mdlm")
 IDENTITY_FILE = "sweep.json"
+UNFINISHED = ".part"
 JOURNAL = "journal"
 """Folder of a sweep's finished requests."""
 
@@ -39,7 +41,28 @@ class Outcome:
     """Whether this process, of several, is the one that says so."""
 
 
-def run_sweep(config: SweepConfig, output: Path) -> Outcome:
+@dataclass(frozen=True)
+class Share:
+    """Every n-th cell of a sweep, so that n runs at a time, on machines that share a disk or not, make all of them."""
+
+    number: int = 1
+    """From 1 on."""
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise UsageError(f"--share must be from 1/{self.of} to {self.of}/{self.of}, got {self.number}/{self.of}.")
+
+    @property
+    def journal(self) -> str:
+        """Name of the folder for its finished requests."""
+        return JOURNAL if self.of == 1 else f"{JOURNAL}_{self.number}_of_{self.of}"
+
+
+WHOLE = Share()
+
+
+def run_sweep(config: SweepConfig, output: Path, share: Share = WHOLE) -> Outcome:
     """Run all cells that are not finished, and write `cells.csv` and `cells.parquet` of those that are.
 
     Under a launcher it is collective. A run that was ended goes on where it was.
@@ -47,6 +70,7 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
     Args:
         config: The sweep.
         output: Its folder, new or of the same sweep.
+        share: The cells that this run is for. Less than the whole writes no table: others may be at work.
 
     Raises:
         UsageError: If the folder is another sweep's, a task is not known, or a wording does not fit its documents.
@@ -54,19 +78,20 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
     manager = TaskManager(include_path=config.include_path, metadata={**config.model_args, **config.metadata})
     _check_tasks(config, manager)
     model = MDLM.create_from_arg_obj(
-        {"journal": str(output / JOURNAL), **config.model_args},
+        {"journal": str(output / share.journal), **config.model_args},
         {"batch_size": config.batch_size, "device": config.device},
     )
     model.processes.everyones(lambda: _claim(config, output) if model.rank == 0 else None)
     tasks_draw = _have_temperature(config, manager)
-    cells = config.cells(lambda options: _draws(model.config, options, tasks_draw))
+    cells = config.cells(lambda options: _draws(model.config, options, tasks_draw))[share.number - 1 :: share.of]
     failed: dict[str, str] = {}
     # As process 0 sees it: the others may look at another disk.
     done = model.processes.everyones(lambda: [cell for cell in cells if cell.folder(output).is_dir()])[0]
     if model.rank == 0 and len(config.seeds) > 1 and (same := ways_of_one_seed(cells)):
         logger.warning("%d ways to decode draw nothing and run with seed %d alone.", same, config.seeds[0])
     # A damaged one is told before any pass is run.
-    model.processes.everyones(lambda: write_table(output, done) if model.rank == 0 and done else None)
+    has_table = model.rank == 0 and share == WHOLE
+    model.processes.everyones(lambda: write_table(output, done) if has_table and done else None)
     progress = _Progress(len(cells), len(done))
     for cell in cells:
         if cell not in done:
@@ -74,10 +99,11 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
             try:
                 _run_cell(config, manager, model, cell, cell.folder(output))
             except Exception as error:  # whatever ends one cell is told, and the others go on
+                model.processes.fail_with(error)  # a task's code may have raised in this process alone
                 failed[cell.name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 logger.error("cell %s failed: %s", cell.name, failed[cell.name])
             progress.ended(shown=model.rank == 0)
-    if model.rank == 0 and len(failed) < len(cells):
+    if has_table and len(failed) < len(cells):
         write_table(output, [cell for cell in cells if cell.name not in failed])
     return Outcome(len(cells) - len(failed), failed, is_told_here=model.rank == 0)
 
@@ -95,11 +121,12 @@ def _claim(config: SweepConfig, output: Path) -> None:
         if different:
             raise UsageError(f"--output {output} belongs to a sweep with another {different[0]}; name another folder.")
         return
-    if output.is_dir() and any(output.iterdir()):
+    # Another share may be about to claim it.
+    if output.is_dir() and any(found.suffix != UNFINISHED for found in output.iterdir()):
         raise UsageError(f"--output {output} holds something, and no sweep; name another folder, or an empty one.")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".part")
+        unfinished = file.with_suffix(f".{os.getpid()}{UNFINISHED}")
         unfinished.write_text(json.dumps(own, indent=1))
         unfinished.replace(file)
     except OSError as error:
@@ -135,12 +162,16 @@ def _draws(base: DecodingConfig, options: Mapping[str, Any], tasks_draw: bool) -
 
 def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell, folder: Path) -> None:
     """One run of the harness. Its folder appears as a whole once all its files are written."""
-    unfinished = folder.with_name(f"{folder.name}.part")
+    unfinished = folder.with_name(f"{folder.name}{UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)
     tracker = EvaluationTracker(output_path=str(unfinished))
+    model_args = dict(config.model_args)
+    if steps := model_args.get("record_steps"):  # a recording is of one run, and every cell is one
+        model_args["record_steps"] = str(Path(str(steps)) / cell.name)
+        model.loading = replace(model.loading, record_steps=model_args["record_steps"])
     results = simple_evaluate(
         model=model,
-        model_args={**config.model_args},
+        model_args=model_args,
         tasks=[_worded(manager, cell.prompt, name) if name in cell.prompt.by_task else name for name in config.tasks],
         num_fewshot=cell.num_fewshot,
         limit=config.limit,

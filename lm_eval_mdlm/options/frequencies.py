@@ -22,11 +22,18 @@ def write_frequencies(path: Path, vocabulary: str, counts: Mapping[int, int]) ->
         path: Of the JSON file; must not exist.
         vocabulary: Digest of the tokenizer's tokens and ids.
         counts: At least one.
+
+    Raises:
+        UsageError: If it cannot be written.
     """
     content = {"kind": KIND, "vocabulary": vocabulary, "counts": {str(i): n for i, n in sorted(counts.items())}}
     part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content))
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(content))
+        part.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"--output {path} cannot be written by way of {part} ({why}); name another file.") from None
 
 
 def read_frequencies(path: str) -> TokenFrequencies:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,8 @@ class Steps:
     """(T + 1,) as `ends`, for `remasked`."""
     remasked: NDArray[np.int64]
     """Positions that became masks again, after the commits of their step."""
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """Of the tokens that stood or came to stand in the region, each on its own; empty where none were recorded."""
 
     @property
     def num_steps(self) -> int:
@@ -116,22 +118,23 @@ class Steps:
     def to_plain(self) -> dict[str, Any]:
         """As plain values; `from_plain` is the inverse, to the bit."""
         plain: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in NUMBERS:
-                plain[field.name] = exact(value)
-            elif field.name == "answer_entropy":
-                plain[field.name] = [None if np.isnan(one) else float(one) for one in value]
+        for name in _names():
+            value = getattr(self, name)
+            if name in NUMBERS:
+                plain[name] = exact(value)
+            elif name == "answer_entropy":
+                plain[name] = [None if np.isnan(one) else float(one) for one in value]
             elif isinstance(value, np.ndarray):
-                plain[field.name] = value.astype(np.int64).tolist()
+                plain[name] = value.astype(np.int64).tolist()
             else:
-                plain[field.name] = value
-        return plain
+                plain[name] = value
+        return {**plain, "texts": {str(token): text for token, text in self.texts.items()}}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Steps":
         """From a row's line; KeyError, TypeError or ValueError for one that is none."""
-        own: dict[str, Any] = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
+        own: dict[str, Any] = {name: plain[name] for name in _names()}
+        own["texts"] = {int(token): text for token, text in dict(plain.get("texts", {})).items()}
         own["answer_entropy"] = [np.nan if one is None else one for one in own["answer_entropy"]]
         for names, dtype in _DTYPES.items():
             own.update({name: np.array(own[name], dtype=dtype) for name in names})
@@ -156,7 +159,7 @@ class Steps:
 
     def _check_kinds(self) -> None:
         """TypeError or ValueError for plain values that are not what the fields say."""
-        texts = [self.key, self.stop, *([] if self.task is None else [self.task])]
+        texts = [self.key, self.stop, *([] if self.task is None else [self.task]), *self.texts.values()]
         whole = [self.repeat, self.num_cut, self.nfe, self.nfe_partial, self.mask_token_id, *self.end_token_ids]
         whole += [] if self.doc_id is None else [self.doc_id]
         whole += [place for _, *ends in self.segments for place in ends]
@@ -177,6 +180,11 @@ _DTYPES: Mapping[tuple[str, ...], Any] = {
     ("answer_entropy",): np.float64,
     ("partial",): np.bool_,
 }
+
+
+def _names() -> list[str]:
+    """Entries that every row's line has: texts came later, and their tokens are keys."""
+    return [one.name for one in dataclasses.fields(Steps) if one.name != "texts"]
 
 
 def exact(values: Sequence[Any] | NDArray[np.float32]) -> list[float]:

@@ -1,30 +1,15 @@
 """What the page's sample browser reads: texts once each, and for every problem what each run made of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .boards import Board, Cell
+from .replays import Replays, folder_of, names_recording
 from .samples import Sample
+from .texts import Texts
 
 
-@dataclass
-class Texts:
-    """Texts by number; equal ones have the same."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    size: int = 0
-    """Characters, all together."""
-
-    def number_of(self, text: str) -> int:
-        """Of a text, which is kept."""
-        if text not in self.numbers:
-            self.numbers[text] = len(self.numbers)
-            self.size += len(text)
-        return self.numbers[text]
-
-
-def browser_data(boards: Sequence[tuple[Board, str, str]], most_characters: int) -> dict[str, Any]:
+def browser_data(boards: Sequence[tuple[Board, str, str]], most_characters: int, replays: Replays) -> dict[str, Any]:
     """Plain values for the page's script.
 
     Problems on which runs disagree come first, so that where the texts of all are too long for the page those of least
@@ -33,18 +18,24 @@ def browser_data(boards: Sequence[tuple[Board, str, str]], most_characters: int)
     Args:
         boards: With or without samples; with each the two methods that are shown first.
         most_characters: Of all texts together; shared evenly by the boards.
+        replays: Takes the recorded decodings of the problems that come first.
     """
     texts = Texts()
     found = []
     for place, (board, *first) in enumerate(boards, 1):
         cells = [cell for cell in board.cells if cell.outcomes.samples]
         if cells:
-            own = _board(board, cells, texts, most_characters * place // len(boards))
+            own = _board(board, cells, texts, most_characters * place // len(boards), replays)
             found.append(own | {"first": [_place(cells, method) for method in first]})
-    return {"texts": list(texts.numbers), "boards": found}
+    return {
+        "texts": list(texts.numbers),
+        "boards": found,
+        "pieces": list(replays.pieces.numbers),
+        "replays": replays.rows,
+    }
 
 
-def _board(board: Board, cells: Sequence[Cell], texts: Texts, most_characters: int) -> dict[str, Any]:
+def _board(board: Board, cells: Sequence[Cell], texts: Texts, most_characters: int, replays: Replays) -> dict[str, Any]:
     by_cell = [{one.key: one for one in cell.outcomes.samples} for cell in cells]
     keys = list(dict.fromkeys(key for known in by_cell for key in known))
     kept = {}
@@ -52,6 +43,9 @@ def _board(board: Board, cells: Sequence[Cell], texts: Texts, most_characters: i
         if texts.size >= most_characters:
             break
         kept[key] = [_row(known.get(key), board.metric, texts) for known in by_cell]
+    replayed = _replayed(board, cells, [[known.get(key) for known in by_cell] for key in kept], replays)
+    for key, numbers in zip(kept, replayed, strict=False):
+        kept[key] = [row and [*row, number] for row, number in zip(kept[key], numbers, strict=True)]
     targets = {key: next(known[key].target for known in by_cell if key in known) for key in kept}
     return {
         "name": board.name,
@@ -63,7 +57,25 @@ def _board(board: Board, cells: Sequence[Cell], texts: Texts, most_characters: i
             if key in kept
         ],
         "left_out": len(keys) - len(kept),
+        "replayed": sum(any(number is not None for number in numbers) for numbers in replayed),
+        "unfound": sum(names_recording(cell.run) and folder_of(cell.run) is None for cell in cells),
     }
+
+
+def _replayed(
+    board: Board, cells: Sequence[Cell], problems: Sequence[Sequence[Sample | None]], replays: Replays
+) -> list[list[int | None]]:
+    """For the first problems, as many as there is room for, and each cell: the number of the row's replay."""
+    recorded = [folder_of(cell.run) is not None for cell in cells]
+    room = max(replays.most_rows // sum(recorded), min(replays.most_rows, 1)) if any(recorded) else 0
+    shown = problems[:room]
+    columns: list[list[int | None]] = []
+    for place, cell in enumerate(cells):
+        own = [problem[place] if recorded[place] else None for problem in shown]
+        passes = {one.doc_id: one.numbers.get("nfe") for one in own if one is not None and one.doc_id is not None}
+        numbers = replays.numbers_of(cell.run, board.task, passes)
+        columns.append([numbers.get(one.doc_id) if one is not None and one.doc_id is not None else None for one in own])
+    return [list(numbers) for numbers in zip(*columns, strict=True)]
 
 
 def _place(cells: Sequence[Cell], method: str) -> int:
@@ -76,7 +88,7 @@ def _disagree(key: tuple[str, int], by_cell: Sequence[dict[tuple[str, int], Samp
 
 
 def _row(sample: Sample | None, metric: str, texts: Texts) -> list[Any] | None:
-    """Score, passes, and the numbers of reading, text and question."""
+    """Score, passes, and the numbers of reading, text and question; a replay's may follow."""
     if sample is None:
         return None
     numbers = (sample.numbers.get(metric), sample.numbers.get("nfe"))

@@ -159,6 +159,25 @@ def wordings(study: Study) -> Table | None:
     return Table(title="Prompts", columns=["prompt", "task", "wording"], rows=rows) if rows else None
 
 
+def groups(study: Study) -> Table | None:
+    """Scores of groups of tasks, which are lm_eval's own; None where no run has any."""
+    by_run = [(run, dict(run.group_scores)) for run in study.runs]
+    columns = list(dict.fromkeys(name for _, own in by_run for name in own))
+    if not columns:
+        return None
+    rows = [
+        [Entry(run.name), *(Entry(f"{own[name]:.4g}" if name in own else NONE) for name in columns)]
+        for run, own in by_run
+        if own
+    ]
+    return Table(
+        title="Groups of tasks, as lm_eval reports them",
+        columns=["run", *columns],
+        rows=rows,
+        remarks=["A group has no problems of its own, so no difference between its scores is tested; its tasks' are."],
+    )
+
+
 def skipped(lines: Sequence[str]) -> Table | None:
     """What could not be read."""
     rows = [[Entry(line, mark="flag")] for line in lines]

@@ -15,6 +15,8 @@ HEIGHT = 3.6
 """Inches."""
 FEW = 100
 """Points of fewer problems are hollow."""
+CROWDED = 24
+"""Of more points only those on the front have numbers and intervals, so that they can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class FrontPlot:
             spot = ([row.nfe], [row.mean.value * scale.factor])
             (dot,) = axes.plot(*spot, "o", markersize=14, alpha=0, url=link)
             dot.set_gid(f"point-{number}")
-        _number_points(axes, placed, scale)
+        _number_points(axes, [(number, row) for number, row in placed if self._is_shown_in_full(row)], scale)
         _draw_front(axes, [row for _, row in placed if row.on_front], scale, ink)
         for number, row in enumerate(self.summary.rows, 1):
             if row.nfe is None:
@@ -76,6 +78,14 @@ class FrontPlot:
         _make_logarithmic(axes)
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), frameon=False, fontsize=9)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more points than can each have a number and an interval."""
+        return len(self._placed) > CROWDED
+
+    def _is_shown_in_full(self, row: Row) -> bool:
+        return row.on_front or not self.is_crowded
+
     def _grouped(self) -> dict[str, list[tuple[int, Row]]]:
         found: dict[str, list[tuple[int, Row]]] = {}
         for number, row in self._placed:
@@ -84,14 +94,16 @@ class FrontPlot:
 
     def _draw_family(self, axes: Any, family: str, members: Sequence[tuple[int, Row]], place: int) -> None:
         scale = scale_of(self.summary.board)
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
         rows = sorted((row for _, row in members), key=lambda row: row.nfe or 0.0)
         x, y = [row.nfe for row in rows], [row.mean.value * scale.factor for row in rows]
         face = "none" if any(row.mean.num_problems < FEW for row in rows) else colour
         label = plain(f"{', '.join(str(number) for number, _ in members)}  {family}", 46)
-        axes.plot(x, y, marker=marker, color=colour, linewidth=1.2, markerfacecolor=face, label=label)
-        bands = [(row.nfe, *ends) for row in rows if (ends := self.band(row)) is not None]
-        if len(bands) > 1:
+        size = 4 if self.is_crowded else 6
+        axes.plot(x, y, marker=marker, markersize=size, color=colour, linewidth=1.2, markerfacecolor=face, label=label)
+        full = [row for row in rows if self._is_shown_in_full(row)]
+        bands = [(row.nfe, *ends) for row in full if (ends := self.band(row)) is not None]
+        if len(bands) > 1 and not self.is_crowded:
             axes.fill_between(*zip(*bands, strict=True), color=colour, alpha=0.12, linewidth=0)
         for nfe, low, high in bands:
             axes.plot([nfe, nfe], [low, high], color=colour, linewidth=0.9, alpha=0.7)
@@ -133,10 +145,13 @@ def _hover(row: Row, scale: Scale) -> str:
 
 
 def _make_logarithmic(axes: Any) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    low, high = axes.get_xlim()
+    # 1, 2 and 5 alone would leave less than a factor of 4 with a tick or none.
+    ticks = LogLocator(subs=(1, 2, 5), numticks=20) if high > 4 * low else MaxNLocator(5)
+    axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12, y=0.12)

@@ -8,7 +8,9 @@ from typing import Any
 from .runs import Run
 
 
-NOT_OF_THE_METHOD = frozenset({"seed", "device", "batch_size", "max_batch_size", "journal", "task_stats"})
+NOT_OF_THE_METHOD = frozenset(
+    {"seed", "device", "batch_size", "max_batch_size", "journal", "record_steps", "task_stats"}
+)
 """Arguments that decide where a run is computed, or which draw it is, but not by which method."""
 
 
@@ -100,8 +102,16 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
-        f"{name}={_written(value)}" for name, value in own.items() if any(other.get(name) != value for other in others)
+        _named(name, value) for name, value in _sampler_first(own) if any(other.get(name) != value for other in others)
     )
+
+
+def _sampler_first(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(options.items(), key=lambda item: item[0] != "sampler")
+
+
+def _named(name: str, value: Any) -> str:
+    return _written(value) if name == "sampler" else f"{name}={_written(value)}"
 
 
 def families_of(methods: Sequence[Method]) -> dict[str, str]:
@@ -114,8 +124,8 @@ def families_of(methods: Sequence[Method]) -> dict[str, str]:
 
 def _described(method: Method, methods: Sequence[Method]) -> str:
     named = [
-        name if _is_number(value) else f"{name}={_written(value)}"
-        for name, value in method.options.items()
+        name if _is_number(value) else _named(name, value)
+        for name, value in _sampler_first(method.options)
         if any(other.options.get(name) != value for other in methods)
     ]
     models = {other.runs[0].model for other in methods}

@@ -1,14 +1,15 @@
 """One HTML file: the whole comparison, with nothing to load from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import comparison_tables, detail_tables, provenance, spread_plots
 from .boards import Study
-from .browser import browser_data, changed
+from .browser import changed
 from .front_plot import FrontPlot
 from .methods import families_of
 from .summary import Summary
@@ -43,14 +44,14 @@ class Section:
     """Of less interest: folded on the page."""
 
 
-def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], most_characters: int) -> str:
+def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], browser: Mapping[str, Any]) -> str:
     """The HTML.
 
     Args:
         study: All runs.
         summaries: One for each board.
         skipped: A line for each file that could not be read.
-        most_characters: Of the texts in the sample browser.
+        browser: What the sample browser shows, from `browser_data`.
     """
     anchors = {method.name: f"method-{number}" for number, method in enumerate(study.methods, 1)}
     families = families_of(study.methods)
@@ -63,6 +64,7 @@ def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], mos
         sections=sections,
         overview=comparison_tables.overview(summaries, anchors),
         filters=comparison_tables.filters(summaries),
+        groups=detail_tables.groups(study),
         wordings=detail_tables.wordings(study),
         skipped=detail_tables.skipped(skipped),
         runs=provenance.runs_table(study.runs),
@@ -71,7 +73,7 @@ def page(study: Study, summaries: Sequence[Summary], skipped: Sequence[str], mos
             (method.name, anchors[method.name], [(run.name, provenance.command_of(run)) for run in method.runs])
             for method in study.methods
         ],
-        browser=browser_data([(one.board, one.best, one.baseline) for one in summaries], most_characters),
+        browser=browser,
         num_methods=len(study.methods),
         num_runs=len(study.runs),
     )
@@ -82,7 +84,9 @@ def tables_of(study: Study, summaries: Sequence[Summary]) -> list[Table]:
     found: list[Table | None] = [comparison_tables.overview(summaries, {}), comparison_tables.filters(summaries)]
     for summary in summaries:
         found += [comparison_tables.against_baseline(summary), *_tables(summary), *_details(summary)]
-    return [table for table in [*found, detail_tables.wordings(study)] if table is not None]
+    return [
+        table for table in [*found, detail_tables.groups(study), detail_tables.wordings(study)] if table is not None
+    ]
 
 
 def _section(summary: Summary, families: dict[str, str], anchors: dict[str, str], number: int) -> Section:
@@ -122,7 +126,7 @@ def _figures(summary: Summary, families: dict[str, str], anchors: dict[str, str]
     plot = FrontPlot(summary, families)
     if plot.can_be_drawn:
         drawn = plot.for_page(anchors, f"{prefix}-front")
-        found.append(Figure(svg=drawn, alt=f"{summary.board.metric} against passes", caption=_front_caption(summary)))
+        found.append(Figure(svg=drawn, alt=f"{summary.board.metric} against passes", caption=_front_caption(plot)))
     if summary.by_prompt:
         dots = spread_plots.dots_by_prompt(summary, f"{prefix}-prompts")
         found.append(Figure(svg=dots, alt="scores by prompt", caption="Spread over prompts."))
@@ -134,11 +138,12 @@ def _figures(summary: Summary, families: dict[str, str], anchors: dict[str, str]
     return found
 
 
-def _front_caption(summary: Summary) -> str:
+def _front_caption(plot: FrontPlot) -> str:
+    rest = "; of so many, points of the front alone have theirs and an interval" if plot.is_crowded else ""
     return (
-        f"Numbers are the methods' in the table. Dotted: the baseline, {summary.baseline}. Vertical lines and bands: "
-        "its score plus the paired 95 % interval of the difference; one that crosses the dotted line is not told "
-        "apart from it. Dashed: Pareto front. Hollow: fewer than 100 problems."
+        f"Numbers are the methods' in the table{rest}. Dotted: the baseline, {plot.summary.baseline}. Vertical lines "
+        "and bands: its score plus the paired 95 % interval of the difference; one that crosses the dotted line is not "
+        "told apart from it. Dashed: Pareto front. Hollow: fewer than 100 problems."
     )
 
 

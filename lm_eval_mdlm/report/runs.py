@@ -1,7 +1,7 @@
 """A run of lm_eval as its results file and its samples files have it, whatever the model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,16 @@ class Run:
     def effective(self, task: str) -> Mapping[str, Any]:
         """The options that acted on a task, for a model of this package."""
         return _mapping(_mapping(self.record.get("decoding_by_task")).get(task))
+
+    @property
+    def group_scores(self) -> Iterator[tuple[str, float]]:
+        """Of every group of tasks: its name with metric and filter, and the number that lm_eval reports."""
+        for group, metrics in _mapping(self.plain.get("groups")).items():
+            for key, value in _mapping(metrics).items():
+                name, comma, own_filter = key.partition(",")
+                if comma and not name.endswith("_stderr") and counts(value):
+                    words = [group, name, *([] if own_filter == "none" else [f"({own_filter})"])]
+                    yield " ".join(words), float(value)
 
     def task_config(self, task: str) -> Mapping[str, Any]:
         """The task as lm_eval ran it."""

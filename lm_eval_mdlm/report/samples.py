@@ -33,6 +33,8 @@ class Sample:
     """What the filter took of them."""
     stops: tuple[str, ...]
     """Why no further pass was run, one word for each repeat; empty where the model does not say."""
+    doc_id: int | None
+    """Number of the document in its split; None where the line has none."""
     numbers: Mapping[str, float]
     """Metrics and counts by name, those that can be counted with."""
 
@@ -78,6 +80,7 @@ def _sample(plain: Mapping[str, Any], key: tuple[str, int]) -> Sample:
         texts=tuple(f"{c} {_text(t)}" for c, t in zip(choices, texts, strict=True)) if choices else _flat(texts),
         readings=_flat(plain.get("filtered_resps", [])),
         stops=_flat(plain["stop"]) if plain.get("stop") else (),
+        doc_id=doc_id if type(doc_id := plain.get("doc_id")) is int else None,
         numbers={name: float(value) for name, value in plain.items() if name != "doc_id" and counts(value)},
     )
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .boards import Study, study_of
+from .browser import browser_data
 from .folders import read_folders
 from .front_plot import FrontPlot
 from .methods import families_of
 from .page import page, tables_of
 from .records import records, to_csv
+from .replays import Replays
 from .summary import Summary, default_baseline, summarise
 from .tables import latex, markdown
 from .verdict import verdict
@@ -35,10 +37,14 @@ class ReportOptions:
     """Folder for the plots of accuracy against passes, as SVG and PNG."""
     max_mb: float = 4.0
     """Megabytes of texts in the sample browser, above 0."""
+    replays: int = 300
+    """Most rows of a task by a filter whose recorded decoding can be replayed, 0 or more."""
 
     def __post_init__(self) -> None:
         if self.max_mb <= 0:
             raise UsageError(f"max_mb must be above 0, got {self.max_mb}; 4 is a few thousand short texts.")
+        if self.replays < 0:
+            raise UsageError(f"replays must be 0 or more, got {self.replays}; 0 leaves recorded decodings out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,11 @@ def write_report(options: ReportOptions) -> Report:
     study = study_of(found.runs)
     summaries = _summaries(study, options.baseline)
     said = [(summary, verdict(summary)) for summary in summaries]
-    written = {options.output: page(study, summaries, found.skipped, round(options.max_mb * 1e6))}
+    replays = Replays(options.replays)
+    shown_first = [(one.board, one.best, one.baseline) for one in summaries]
+    browser = browser_data(shown_first, round(options.max_mb * 1e6), replays)
+    skipped = (*found.skipped, *replays.skipped)
+    written = {options.output: page(study, summaries, skipped, browser)}
     if options.markdown:
         parts = [f"## {one.board.name}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n" for one, lines in said]
         written[options.markdown] = "\n".join([*parts, *map(markdown, tables_of(study, summaries))])
@@ -77,7 +87,7 @@ def write_report(options: ReportOptions) -> Report:
     lines = [f"{one.board.name}: {' '.join(sentences)}" for one, sentences in said]
     return Report(
         text=visible("\n".join([*lines, f"Written: {', '.join(map(str, [*written, *drawn]))}."])),
-        skipped=tuple(map(visible, found.skipped)),
+        skipped=tuple(map(visible, skipped)),
         worse=tuple(map(visible, _worse(summaries))) if options.baseline else (),
     )
 

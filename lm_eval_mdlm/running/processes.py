@@ -50,6 +50,7 @@ class ProcessGroup:
     def __init__(self, *, alone: bool = False) -> None:
         self.accelerator: Accelerator | None = None
         self._store: Any = None
+        self._raised: BaseException | None = None
         self._liveness: Liveness | None = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
             from torch.distributed.rendezvous import rendezvous  # not in every build of torch
@@ -102,18 +103,37 @@ class ProcessGroup:
         outcomes: list[Any] = [None] * self.world_size
         with self._waiting():
             torch.distributed.all_gather_object(outcomes, (result, error and _told(error)))
-        if error is not None:
-            raise error
         for rank, (_, failure) in enumerate(outcomes):
-            if failure is not None:
+            if failure is not None and error is None:
                 kind, message = failure
-                raise kind(f"stopped because process {rank} failed: {message}")
+                error = kind(f"stopped because process {rank} failed: {message}")
+        if error is not None:
+            self._raised = error
+            raise error
         return [own for own, _ in outcomes]
+
+    def fail_with(self, error: BaseException) -> None:
+        """Have the others raise too where they next wait for this process; nothing if they have raised it already.
+
+        For who catches an error and goes on, where the others may not have met it. Then all go on from the same place.
+        """
+        causes = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+            causes.append(cause)
+        if self.accelerator is None or any(cause is self._raised for cause in causes):
+            return
+
+        def fail() -> None:
+            raise RuntimeError(f"{type(error).__name__}: {error}")
+
+        with contextlib.suppress(Exception):
+            self.everyones(fail)
 
     def all_gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all processes, one after the other."""
         if self.accelerator is None:
             return tensor
+        self.everyones(_nothing)  # raises where another process fails instead
         with self._waiting():
             gathered: Tensor = self.accelerator.gather(tensor)
         return gathered
@@ -122,6 +142,7 @@ class ProcessGroup:
         """The objects of all processes on process `dst`, None on the others."""
         if self.accelerator is None:
             return [obj]
+        self.everyones(_nothing)
         parts: list[Any] | None = [None] * self.world_size if self.rank == dst else None
         with self._waiting():
             torch.distributed.gather_object(obj, parts, dst=dst)
@@ -130,6 +151,7 @@ class ProcessGroup:
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.accelerator:
+            self.everyones(_nothing)
             with self._waiting():
                 self.accelerator.wait_for_everyone()
 
@@ -143,6 +165,10 @@ class ProcessGroup:
             if broken and self._liveness is not None:
                 self._liveness.wait_for_a_loss()
             raise
+
+
+def _nothing() -> None:
+    pass
 
 
 def _told(error: Exception) -> tuple[type[Exception], str]:

@@ -5,6 +5,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.plan import RowPlan
 from ..engine.recorded import RecordedRow, Step
 from ..recordings.steps import Steps
 from .question import Question
@@ -48,7 +49,17 @@ def steps_of(question: Question, row: RecordedRow, key: str) -> Steps:
         partial=np.array([step.is_partial for step in taken], dtype=np.bool_),
         remasked_ends=_ends([len(step.remasked) for step in taken]),
         remasked=_joined([step.remasked for step in taken], np.int64),
+        texts=_texts(plan, taken),
     )
+
+
+def _texts(plan: RowPlan, taken: list[Step]) -> dict[int, str]:
+    """Of every token in the region but the mask; none without a tokenizer."""
+    spell = plan.text_rule.write
+    if spell is None:
+        return {}
+    tokens = {*plan.region.token_ids, *(token for step in taken for token in step.tokens.tolist())}
+    return {token: spell([token]) for token in sorted(tokens - {plan.mask_token_id})}
 
 
 def _number(step: Step) -> float:

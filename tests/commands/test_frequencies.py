@@ -52,6 +52,21 @@ def test_texts_are_cut_at_lines_only(checkpoint, files, tmp_path, monkeypatch):
     ]
 
 
+def test_a_line_without_end_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(frequencies, "PIECE", 3)
+    monkeypatch.setattr(frequencies, "LONGEST_LINE", 4)
+    text = "x" * 20 + "\nshort\n" + "y" * 20
+    (tmp_path / "long.txt").write_text(text)
+    pieces = list(frequencies._pieces(tmp_path / "long.txt"))
+    assert "".join(pieces) == text and max(map(len, pieces)) == 7
+
+
+def test_an_output_that_cannot_be_written_is_told_in_a_line(checkpoint, files, tmp_path):
+    (tmp_path / "counts.json.part").mkdir()
+    with pytest.raises(UsageError, match="counts.json cannot be written by way of .*counts.json.part .Is a directory"):
+        counted(checkpoint, files, tmp_path / "counts.json")
+
+
 def test_counts_decode_under_their_own_checkpoint_and_no_other(checkpoints, checkpoint, files, tmp_path):
     counted(checkpoint, files, tmp_path / "counts.json")
     options = {"score": "pc", "token_frequencies": str(tmp_path / "counts.json"), "gen_length": 6}

@@ -13,6 +13,10 @@ from tests.harness.test_processes import launch
 OPTIONS = {"sampler": "med", "entropy_threshold": 1.0, "exit_threshold": 6}
 
 
+def ascii_of(text: str) -> str:
+    return text.encode("ascii", "ignore").decode()
+
+
 def test_rows_name_their_documents_and_tell_the_counts_of_the_results(checkpoint, tasks, tmp_path):
     names = ["pens_template", "pens"]
     recorded = evaluate(checkpoint, tasks, names, run_limit=5, record_steps=str(tmp_path), **OPTIONS)
@@ -31,6 +35,9 @@ def test_rows_name_their_documents_and_tell_the_counts_of_the_results(checkpoint
                 assert row.options["sampler"] == "med" and row.options["entropy_threshold"] == 1.0
                 if "answer_entropy" in line:
                     assert row.answer_entropy[-1] == pytest.approx(line["answer_entropy"])
+                if name == "pens":  # a character of several tokens has no text in any of them
+                    written = "".join(row.texts[token] for token in row.region_before(row.num_steps))
+                    assert ascii_of(written).startswith(ascii_of(line["resps"][0][0]))
     kinds = {row.task: {kind for kind, _, _ in row.segments} for row in rows}
     assert kinds == {"pens": {"reasoning"}, "pens_template": {"reasoning", "text", "answer"}}
 

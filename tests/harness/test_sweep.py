@@ -16,9 +16,13 @@ import pytest
 import yaml
 from lm_eval.loggers import EvaluationTracker
 
+from lm_eval_mdlm.commands.sweep import main
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.sweep import _whole, run_sweep
+from lm_eval_mdlm.harness.sweep import Share, _whole, run_sweep
 from lm_eval_mdlm.harness.sweep_config import SweepConfig
+from lm_eval_mdlm.recordings.reading import read_steps
+from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.replays import folder_of
 from tests.harness.running import evaluate
 
 
@@ -115,6 +119,41 @@ def test_done_cells_are_skipped_and_new_ones_added(tmp_path, written, capsys):
     assert outcome.finished == 4 and "cell 3 of 4" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert len(pandas.read_csv(tmp_path / "out" / "cells.csv")) == 8
+
+
+def test_shares_make_every_cell_once_and_the_whole_sweep_then_only_the_table(tmp_path, small, capsys):
+    own = {**small, "grid": [{"sampler": "fixed_k", "k": [16, 8, 4], "gen_length": 16}]}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.1.part").write_text("another share is about to claim the folder")
+    names = {cell.name for cell in config_of(tmp_path, own).cells(lambda options: False)}
+    made = []
+    for number in (1, 2):
+        assert not run_sweep(config_of(tmp_path, own), tmp_path / "out", Share(number, 2)).failed
+        made.append({cell.name for cell in (tmp_path / "out" / "cells").iterdir()})
+        assert not (tmp_path / "out" / "cells.csv").exists()
+    assert len(made[0]) == 2 and made[1] == names
+    capsys.readouterr()
+    assert run_sweep(config_of(tmp_path, own), tmp_path / "out").finished == 3
+    assert "cell " not in capsys.readouterr().out
+    assert set(pandas.read_csv(tmp_path / "out" / "cells.csv").cell) == names
+
+
+def test_every_cell_has_a_recording_of_its_own_where_the_report_finds_it(tmp_path, small):
+    steps = tmp_path / "steps"
+    own = {**small, "model_args": {**small["model_args"], "record_steps": str(steps)}, "tasks": ["pens"]}
+    config = config_of(tmp_path, {**own, "grid": [{"sampler": "fixed_k", "k": [16, 8], "gen_length": 16}]})
+    assert not run_sweep(config, tmp_path / "out").failed
+    for cell in config.cells(lambda options: False):
+        rows = read_steps(steps / cell.name)
+        assert {row.nfe for row in rows} == {16 // cell.options["k"]} and len(rows) == config.limit
+    found = [folder_of(run) for run in read_folders([tmp_path / "out"]).runs]
+    assert sorted(found) == sorted(steps.iterdir())
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "1/0", "1", "a/b", "1/2/3", ""])
+def test_a_share_that_cannot_be_is_one_line(tmp_path, share):
+    with pytest.raises(UsageError, match="--share must be"):
+        main([str(tmp_path / "no.yaml"), "--output", str(tmp_path / "out"), "--share", share], lambda: None)
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path, written):
@@ -286,6 +325,39 @@ def test_a_cell_that_one_process_cannot_write_does_not_stop_the_others(tmp_path,
     run = subprocess.run(command(tmp_path, tmp_path / "out", 2), env=environment(), capture_output=True, text=True)
     assert run.stdout.count("1 cells are finished") == 1 and run.stderr.count(f"failed: {first.name}") == 1
     assert set(pandas.read_csv(tmp_path / "out" / "cells.csv").cell) == {second.name}
+
+
+RAISING = """
+import os
+calls = []
+
+def raise_once(doc, results):
+    calls.append(doc)
+    if os.environ["RANK"] == {rank!r} and len(calls) == 1:
+        raise ValueError("no number in the text")
+    return {{"acc": 1.0}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_task_that_raises_in_one_process_fails_its_cell_in_all_and_the_others_go_on(tmp_path, small, tasks, rank):
+    folder = tmp_path / "raising"
+    folder.mkdir()
+    (folder / "raising.py").write_text(RAISING.format(rank=rank))
+    task = yaml.safe_load((Path(tasks) / "pens.yaml").read_text())
+    text = yaml.safe_dump({**task, "task": "raising", "metric_list": [{"metric": "acc", "aggregation": "mean"}]})
+    (folder / "raising.yaml").write_text(text + "process_results: !function raising.raise_once\n")
+    grid = [{"sampler": "fixed_k", "k": [16, 8, 4], "gen_length": 16}]
+    own = {**small, "grid": grid, "tasks": ["raising"], "include_path": str(folder), "limit": 3, "prompts": None}
+    names = [cell.name for cell in config_of(tmp_path, own).cells(lambda options: False)]
+    run = subprocess.run(
+        command(tmp_path, tmp_path / "out", 2), env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert run.stdout.count("2 cells are finished") == 1
+    assert run.stderr.count(f"failed: {names[0]}: ") == 1 and "ValueError: no number in the text" in run.stderr
+    assert run.returncode != 0
+    assert set(pandas.read_csv(tmp_path / "out" / "cells.csv").cell) == {*names} - {names[0]}
 
 
 @pytest.mark.slow

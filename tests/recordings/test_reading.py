@@ -49,6 +49,17 @@ def test_rows_come_back_with_every_bit(tmp_path):
     assert same(found, row) and np.isnan(found.answer_entropy).all()
 
 
+def test_texts_of_tokens_come_back_and_rows_without_any_are_read(tmp_path):
+    row = steps([{"positions": [0], "tokens": [5]}], texts={5: " é\n", 11: '"'})
+    write(tmp_path / "new", [row])
+    assert read_steps(tmp_path / "new")[0].texts == {5: " é\n", 11: '"'}
+    older = {name: value for name, value in row.to_plain().items() if name != "texts"}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / f"a{SUFFIX}").write_bytes(HEADER.member() + packed(row_line("0" * 32, older)))
+    (found,) = read_steps(tmp_path / "old")
+    assert found.texts == {} and found.tokens.tolist() == [5]
+
+
 def test_canvas_follows_commits_replacements_and_new_masks(tmp_path):
     write(tmp_path, ROWS)
     row = read_steps(tmp_path)[0]

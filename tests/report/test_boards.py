@@ -131,6 +131,6 @@ def test_methods_that_differ_by_numbers_alone_are_points_of_one_line(tmp_path):
         options = {"sampler": "med", "entropy_threshold": threshold, "score": score}
         write_run(tmp_path / f"med {threshold} {score}", [1], gen_kwargs=options)
     families = families_of(study(tmp_path).methods)
-    assert families["k1"] == families["k4"] == "sampler=fixed_k, k"
-    assert families["med 0.1 a"] == families["med 0.2 a"] == "sampler=med, entropy_threshold, score=a"
+    assert families["k1"] == families["k4"] == "fixed_k, k"
+    assert families["med 0.1 a"] == families["med 0.2 a"] == "med, entropy_threshold, score=a"
     assert families["med 0.1 b"] == "med 0.1 b"

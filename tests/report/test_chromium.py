@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from lm_eval_mdlm.report.write import ReportOptions, write_report
+from tests.recordings.made import MASK
 from tests.report.by_hand import write_run
+from tests.report.test_replays import TEXTS, row, write_recorded
 
 
 pytest.importorskip("matplotlib")
@@ -178,3 +180,84 @@ def test_every_table_can_be_copied_as_markdown(page):
     """
     tables, buttons, lines = asked(page, question)
     assert tables == buttons > 4 and lines == 5
+
+
+@pytest.fixture(scope="module")
+def replays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replays")
+    write_recorded(folder / "runs", "med", [row(0)])
+    output = folder / "page.html"
+    write_report(ReportOptions(folders=[folder / "runs"], output=output))
+    return output
+
+
+OPENED = """
+      const first = document.querySelector(".sample");
+      first.open = true;
+      first.dispatchEvent(new Event("toggle"));
+      const [slider, button] = [first.querySelector(".replay input"), first.querySelector(".replay button")];
+      const region = () => first.querySelector(".region").textContent;
+"""
+
+
+def test_replay_shows_the_region_as_every_pass_left_it(replays):
+    question = f"""{OPENED}
+      const shown = [region()];
+      for (let pass = 0; pass <= Number(slider.max); pass++) {{
+        slider.value = pass;
+        slider.dispatchEvent(new Event("input"));
+        shown.push(region());
+      }}
+      return [Number(slider.max), shown];
+    """
+    last, shown = asked(replays, question)
+    spelt = {**TEXTS, MASK: "▁", 0: "∎"}
+    wanted = ["".join(spelt[token] for token in region).replace("\n", "⏎\n") for region in row().regions()]
+    assert last == row().num_steps == 3 and shown == [wanted[-1], *wanted]
+
+
+def test_replay_marks_passes_and_plays_to_the_end(replays):
+    question = f"""{OPENED}
+      const told = () => first.querySelector(".replay .remark").textContent;
+      const marked = (kind) => [...first.querySelectorAll(`.region .${{kind}}`)].map((one) => one.textContent);
+      slider.value = 2;
+      slider.dispatchEvent(new Event("input"));
+      const second = [told(), marked("now"), marked("mask"), marked("fixed")];
+      slider.value = 0;
+      let tick = null;
+      window.setInterval = (step) => {{ tick = step; return 1; }};
+      button.click();
+      const labels = [button.textContent];
+      const seen = [];
+      for (let i = 0; i < 4; i++) {{ tick(); seen.push(slider.value); }}
+      labels.push(button.textContent);
+      return [second, seen, labels, told(), marked("again")];
+    """
+    second, seen, labels, told, again = asked(replays, question)
+    assert second[0] == "pass 2 of 3: 1 written, entropies sum to 0.00 nats; 1 taken back; answer entropy 0.00 nats"
+    assert second[1] == ["</script>", "▁"] and second[2] == ["▁"] and second[3] == ["The answer is "]
+    assert seen == ["1", "2", "3", "3"] and labels == ["Pause", "Play"]
+    assert told.endswith("the exit ends the row here") and again == ["five⏎\n", "∎"]
+
+
+@pytest.mark.parametrize("scheme", [DARK, LIGHT])
+def test_replay_fits_a_narrow_page_and_its_letters_stand_out_from_their_ground(replays, scheme):
+    question = f"""{OPENED}
+      const colour = (one, name) => {{  // as a screen has it, above the ground of the region
+        const canvas = document.createElement("canvas").getContext("2d");
+        for (const ground of [getComputedStyle(first.querySelector(".region")).backgroundColor, name]) {{
+          canvas.fillStyle = ground;
+          canvas.fillRect(0, 0, 1, 1);
+        }}
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+      }};
+      const written = [...first.querySelectorAll(".region .written")].map((one) => {{
+        const style = getComputedStyle(one);
+        return [colour(one, style.color), colour(one, style.backgroundColor)];
+      }});
+      return [document.documentElement.scrollWidth, written, blocked];
+    """
+    wide, written, blocked = asked(replays, question, width=400, scheme=scheme)
+    assert wide <= 400 and blocked == [] and len(written) == 3
+    for ink, paper in written:
+        assert abs(sum(ink) - sum(paper)) > 250

@@ -6,9 +6,11 @@ import re
 import pytest
 
 from lm_eval_mdlm.report.boards import study_of
+from lm_eval_mdlm.report.browser import browser_data
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.front_plot import FrontPlot
 from lm_eval_mdlm.report.page import page
+from lm_eval_mdlm.report.replays import Replays
 from lm_eval_mdlm.report.summary import default_baseline, summarise
 from tests.report.by_hand import write_run
 from tests.report.reading import Page
@@ -23,7 +25,8 @@ def read(folder, most_characters=1_000_000):
     found = read_folders([folder])
     study = study_of(found.runs)
     summaries = [summarise(board, default_baseline(board)) for board in study.boards]
-    html = page(study, summaries, found.skipped, most_characters)
+    data = browser_data([(one.board, one.best, one.baseline) for one in summaries], most_characters, Replays(0))
+    html = page(study, summaries, found.skipped, data)
     return html, Page(html)
 
 
@@ -223,3 +226,34 @@ def test_page_of_many_samples_stays_small_and_whole(tmp_path):
     html, parsed = read(tmp_path, most_characters=4_000_000)
     assert len(html) < 2_000_000
     assert len(parsed.data["boards"][0]["problems"]) == n
+
+
+def test_groups_stand_in_a_table_with_lm_evals_own_numbers(tmp_path):
+    for name, acc in (("one", 0.75), ("two", 0.5)):
+        path = write_run(tmp_path / name, [1, 0, 1, 1], gen_kwargs={"way": name})
+        plain = json.loads(path.read_text())
+        own = {"acc,none": acc, "acc_stderr,none": 0.1, "acc,strict": 0.25, "alias": "all", "nfe,none": "N/A"}
+        plain["groups"] = {"everything": own} if name == "one" else {"other": own}
+        path.write_text(json.dumps(plain))
+    write_run(tmp_path / "three", [1, 0, 0, 0], gen_kwargs={"way": "three"})
+    _, parsed = read(tmp_path)
+    assert parsed.tables["Groups of tasks, as lm_eval reports them"] == [
+        ["run", "everything acc", "everything acc (strict)", "other acc", "other acc (strict)"],
+        ["one", "0.75", "0.25", "–", "–"],
+        ["two", "–", "–", "0.5", "0.25"],
+    ]
+
+
+@pytest.mark.parametrize("count", [24, 25])
+def test_of_many_points_those_on_the_front_alone_have_numbers_and_all_can_be_pointed_at(tmp_path, count):
+    for i in range(count):
+        right = min(3 * (i + 1), 9)  # from the third on no method is better than a cheaper one
+        write_run(
+            tmp_path / f"way {i}", [1] * right + [0] * (12 - right), nfe=float(i + 2), gen_kwargs={"way": f"w{i}"}
+        )
+    html, parsed = read(tmp_path)
+    assert sum(bool(re.fullmatch(r"f1-front-point-\d+", one)) for one in parsed.ids) == count
+    assert ("points of the front alone have theirs" in parsed.text) == (count > 24)
+    written = re.findall(r">([\d, ]+)</text>", html[html.index("<figure>") : html.index("<figcaption>")])
+    numbers = {number for text in written for number in text.split(", ")}  # of points at one spot in one text
+    assert {"1", "2", "3"} <= numbers and ("17" in numbers) == (count <= 24)

@@ -1,5 +1,6 @@
 """The sweeps and wordings that come along: a sweep's cells are the rows of its table, each wording another text."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,17 @@ import yaml
 from lm_eval.utils import apply_template
 
 from lm_eval_mdlm import CONFIGS_DIR
+from lm_eval_mdlm.demo.scoring import word_problems
 from lm_eval_mdlm.harness.sweep_config import SYSTEM, SweepConfig
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.options.loading import split_options
+from lm_eval_mdlm.options.samplers import SAMPLERS
 
 
 FOLDER = Path(CONFIGS_DIR)
-SWEEPS = {path.stem: path for path in sorted((FOLDER / "sweeps").glob("*.yaml"))}
-PROMPTS = {path.stem: path for path in sorted((FOLDER / "prompts").glob("*.yaml"))}
+SWEEPS = {path.stem: path for path in sorted((FOLDER / "sweeps").glob("*_instruct_*.yaml"))}
+DEMO = {path.stem: path for path in sorted((FOLDER / "sweeps").glob("demo_*.yaml"))}
+PROMPTS = {path.stem: path for path in sorted((FOLDER / "prompts").glob("*.yaml")) if path.stem != "mdlm_demo"}
 ROWS = {path: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*_instruct/*.yaml"))}
 DOCUMENT = {"question": "How many?", "problem": "Find $x$.", "prompt": "def f():\n    '''Nothing.'''\n"}
 
@@ -77,3 +81,26 @@ def test_wordings_are_eight_and_all_hold_the_whole_problem(name, tmp_path):
         assert len(set(texts)) == 7 and all(DOCUMENT[field] in text for text in texts)
         # A program is put together from the prompt and the text behind it.
         assert name != "humaneval" or all(text.endswith(DOCUMENT["prompt"]) for text in texts)
+
+
+def test_no_sweep_is_left_over():
+    assert {*SWEEPS, *DEMO} == {path.stem for path in (FOLDER / "sweeps").glob("*.yaml")}
+    assert all(f"configs/sweeps/{name}.yaml" in path.read_text() for name, path in DEMO.items())
+
+
+def test_the_demo_is_swept_with_every_sampler_but_the_one_that_cannot_have_so_few_passes():
+    for path in DEMO.values():
+        config = SweepConfig.read(path)
+        ways = [DecodingConfig.from_options(options) for options in config.ways()]
+        assert {way.sampler for way in ways} == {*SAMPLERS} - {"remdm"} and config.limit == 300
+        assert len({(way.sampler, way.exit_rule or way.exit_threshold) for way in ways if way.exit()}) >= 4
+        assert len(config.seeds) == 2 and any(way.draws for way in ways)
+
+
+def test_demo_wordings_are_eight_and_all_hold_every_number_of_the_problem_in_its_order():
+    prompts = SweepConfig.read(DEMO["demo_prompts"]).prompts
+    assert len(prompts) == 8 and prompts[0].name == "own" and not prompts[0].by_task
+    for problem in list(word_problems()["test"])[:100]:
+        texts = [apply_template(prompt.by_task["mdlm_demo"], problem) for prompt in prompts[1:]]
+        assert len({problem["prompt"], *texts}) >= 7  # one has other words for what not every problem tells
+        assert {tuple(re.findall(r"\d+", text)) for text in texts} == {tuple(re.findall(r"\d+", problem["prompt"]))}

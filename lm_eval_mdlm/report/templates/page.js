@@ -41,10 +41,12 @@ const PER_PAGE = 50;
 const data = JSON.parse(document.getElementById("samples-data").textContent);
 const text = (number) => data.texts[number];
 
-// A panel shows one run's row of a problem; a replay of the decoding joins the list as one more panel.
+// A panel shows one run's row of a problem, or nothing.
 const panels = [
   (row) => make("pre", { textContent: text(row[3]) }),
+  (row) => (row[5] == null ? null : replay(data.replays[row[5]])),
 ];
+const isRecorded = (row) => Boolean(row) && row[5] != null;
 
 const half = (name, row) => {
   const own = make("div", {}, make("h3", { textContent: name }));
@@ -65,6 +67,7 @@ const LISTS = {
   "only B right": (a, b) => a && b && a[0] < b[0],
   "both wrong": (a, b) => a && b && a[0] <= 0 && b[0] <= 0,
   "same score, other reading": (a, b) => a && b && a[0] === b[0] && a[2] !== b[2],
+  ...(data.replays.length ? { "with a replay": (a, b) => isRecorded(a) || isRecorded(b) } : {}),
 };
 
 const browser = (root) => {
@@ -110,6 +113,7 @@ const browser = (root) => {
       make("span", { textContent: `Problem ${problem.number}` }),
       make("span", { textContent: `A ${mark(a)}` }),
       make("span", { textContent: `B ${mark(b)}` }),
+      ...([a, b].some(isRecorded) ? [make("span", { className: "muted", textContent: "▶ replay" })] : []),
       make("span", { className: "muted", textContent: `target ${text(problem.target).slice(0, 80)}` })));
     item.addEventListener("toggle", () => {
       if (item.children.length > 1) return;
@@ -137,7 +141,9 @@ const browser = (root) => {
       sign > 0 ? problem : { rows: problem.rows.map((row) => row && [-row[0], ...row.slice(1)]) }, wanted));
     const first = state.page * PER_PAGE;
     const left = board.left_out ? ` ${board.left_out} problems more are left out to keep the page small: --max_mb.` : "";
-    count.textContent = `${found.length} of ${board.problems.length} problems.${left}`;
+    const replayed = board.replayed ? ` The decoding of ${board.replayed} can be replayed (--replays allows more rows).` : "";
+    const unfound = board.unfound ? ` The recordings of ${board.unfound} runs are not where the runs wrote them, nor beside their results.` : "";
+    count.textContent = `${found.length} of ${board.problems.length} problems.${left}${replayed}${unfound}`;
     list.replaceChildren(...found.slice(first, first + PER_PAGE).map((problem) => sample(problem, board)));
     const step = (name, by, possible) => {
       const button = make("button", { type: "button", textContent: name, disabled: !possible });
