@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .bias import packed_gains
 from .logits import LogitRule
-from .row_parts import BLOCK, PART, load_logits, part_divergence, part_raised, row_divergence, row_raised
+from .row_parts import BLOCK, PART, load_logits, part_divergence, raised_statistics, row_divergence
 from .transfer import on_device
 
 
@@ -88,6 +88,7 @@ class FusedStatistics:
         self.bytes_per_entry = 2 * dtype.itemsize
         self.bytes_per_pair = 4 * dtype.itemsize
         self._vocab_size, self._device = vocab_size, device
+        self._done = torch.zeros(self.most_rows, dtype=torch.int32, device=device)
         self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
 
     def __call__(
@@ -161,16 +162,12 @@ class FusedStatistics:
         sums = torch.empty(num_rows, num_parts, 5, dtype=torch.float64, device=sides[0].device)
         out = torch.empty(5, num_rows, dtype=torch.float64, device=sides[0].device)
         with torch.cuda.device_of(out):
-            part_raised[(num_rows, num_parts)](
+            raised_statistics[(num_rows, num_parts)](
                 *(sides[0].contiguous(), sides[-1].contiguous(), self._forbidden(rule.forbidden_ids)),
-                *(on_device(packed_gains(gains, num_rows), out.device), sums, rule.cfg_scale + 1.0),
+                *(on_device(packed_gains(gains, num_rows), out.device), sums, self._done, out, rule.cfg_scale + 1.0),
                 **{"VOCAB": self._vocab_size, "GUIDED": rule.guided, "BLOCK": BLOCK, "PART": PART},
-                **{"num_warps": 8, "enable_fp_fusion": False},
-            )
-            row_raised[(num_rows,)](
-                *(sums, out),
                 **{"PARTS": num_parts, "WIDTH": triton.next_power_of_2(num_parts)},
-                **{"num_warps": 1, "enable_fp_fusion": False},
+                **{"num_warps": 8, "enable_fp_fusion": False},
             )
         return out
 

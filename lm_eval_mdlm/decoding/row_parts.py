@@ -1,8 +1,7 @@
 """GPU kernels that read a row of logits in parts, so that few rows fill a GPU, too.
 
-A part has the same size whatever the number of rows, and a second, small kernel adds a row's parts up in one order, so
-that a row's bits do not depend on the rows beside it. Every part measures its logits from its own largest one. Of the
-divergence from a distribution with c and Y for d and Z of `fused_statistics`: sum(e**d * (d - c)) / Z + log(Y / Z).
+A part has the same size whatever the number of rows, and a row's parts are added up in one order, so that a row's bits do
+not depend on the rows beside it. Every part measures its logits from its own largest one. Source of the divergence from a distribution with c and Y for d and Z of `fused_statistics`: sum(e**d * (d - c)) / Z + log(Y / Z).
 """
 
 import triton
@@ -116,19 +115,54 @@ def _raise(x, tokens, gains, first, end, num_rows, start, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def part_raised(
+def _of_parts(sums, out, row, num_rows, PARTS: tl.constexpr, WIDTH: tl.constexpr):
+    """Packed statistics of one row from what its parts left, added up in their order."""
+    parts = tl.arange(0, WIDTH)
+    inside = parts < PARTS
+    own = sums + (row.to(tl.int64) * PARTS + parts) * 5
+    first = tl.load(own, mask=inside, other=float("-inf"))
+    second = tl.load(own + 1, mask=inside, other=float("-inf"))
+    token_of_first = tl.load(own + 2, mask=inside, other=2147483647.0)
+    total = tl.load(own + 3, mask=inside, other=0.0)
+    weighted = tl.load(own + 4, mask=inside, other=0.0)
+    best = tl.max(first, axis=0)
+    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647.0), axis=0)
+    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+    below = tl.maximum(first, -3.0e38) - best
+    share = tl.exp(below)
+    z = tl.sum(total * share, axis=0)
+    confidence = 1.0 / z
+    tl.store(out + row, tl.log(z) - tl.sum(share * (weighted + total * below), axis=0) / z)
+    tl.store(out + num_rows + row, confidence)
+    tl.store(out + 2 * num_rows + row, confidence - tl.exp(runner_up - best) / z)
+    # In float32, as logits are subtracted elsewhere.
+    gap = best.to(tl.float32) - runner_up.to(tl.float32)
+    tl.store(out + 3 * num_rows + row, gap.to(tl.float64))
+    tl.store(out + 4 * num_rows + row, argmax)
+
+
+@triton.jit
+def raised_statistics(
     conditional,
     unconditional,
     forbidden,
     gains,
     sums,
+    done,
+    out,
     scale,
     VOCAB: tl.constexpr,
     GUIDED: tl.constexpr,
     BLOCK: tl.constexpr,
     PART: tl.constexpr,
+    PARTS: tl.constexpr,
+    WIDTH: tl.constexpr,
 ):
-    """Of one part of a row with gains: its two largest logits, the token of the largest, and its sums."""
+    """Packed statistics of rows with gains: a program reads one part of a row, and the last to end adds it up.
+
+    A part leaves its two largest logits, the token of the largest, and its sums. `done` counts the parts of each row
+    that have ended: zeros before, and zeros again afterwards.
+    """
     row, part, num_rows = tl.program_id(0), tl.program_id(1), tl.num_programs(0)
     conditional += row.to(tl.int64) * VOCAB
     unconditional += row.to(tl.int64) * VOCAB
@@ -158,36 +192,15 @@ def part_raised(
         power = tl.exp(below)
         total += power
         weighted += tl.where(power > 0, power * below, 0.0)
-    own = sums + (row.to(tl.int64) * tl.num_programs(1) + part) * 5
+    own = sums + (row.to(tl.int64) * PARTS + part) * 5
     tl.store(own, best.to(tl.float64))
     tl.store(own + 1, runner_up.to(tl.float64))
     tl.store(own + 2, argmax.to(tl.float64))
     tl.store(own + 3, tl.sum(total.to(tl.float64), axis=0))
     tl.store(own + 4, tl.sum(weighted.to(tl.float64), axis=0))
-
-
-@triton.jit
-def row_raised(sums, out, PARTS: tl.constexpr, WIDTH: tl.constexpr):
-    """Packed statistics of one row from what its parts left."""
-    row, num_rows, parts = tl.program_id(0), tl.num_programs(0), tl.arange(0, WIDTH)
-    inside = parts < PARTS
-    own = sums + (row.to(tl.int64) * PARTS + parts) * 5
-    first = tl.load(own, mask=inside, other=float("-inf"))
-    second = tl.load(own + 1, mask=inside, other=float("-inf"))
-    token_of_first = tl.load(own + 2, mask=inside, other=2147483647.0)
-    total = tl.load(own + 3, mask=inside, other=0.0)
-    weighted = tl.load(own + 4, mask=inside, other=0.0)
-    best = tl.max(first, axis=0)
-    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647.0), axis=0)
-    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
-    below = tl.maximum(first, -3.0e38) - best
-    share = tl.exp(below)
-    z = tl.sum(total * share, axis=0)
-    confidence = 1.0 / z
-    tl.store(out + row, tl.log(z) - tl.sum(share * (weighted + total * below), axis=0) / z)
-    tl.store(out + num_rows + row, confidence)
-    tl.store(out + 2 * num_rows + row, confidence - tl.exp(runner_up - best) / z)
-    # In float32, as logits are subtracted elsewhere.
-    gap = best.to(tl.float32) - runner_up.to(tl.float32)
-    tl.store(out + 3 * num_rows + row, gap.to(tl.float64))
-    tl.store(out + 4 * num_rows + row, argmax)
+    # What all threads have stored comes before the count, and the count before what the last program loads.
+    tl.debug_barrier()
+    if tl.atomic_add(done + row, 1, sem="acq_rel", scope="gpu") == PARTS - 1:
+        tl.debug_barrier()
+        _of_parts(sums, out, row, num_rows, PARTS, WIDTH)
+        tl.store(done + row, 0)
