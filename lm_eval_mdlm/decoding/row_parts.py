@@ -1,7 +1,8 @@
 """GPU kernels that read a row of logits in parts, so that few rows fill a GPU, too.
 
-A part has the same size whatever the number of rows, and a row's parts are added up in one order, so that a row's bits do
-not depend on the rows beside it. Every part measures its logits from its own largest one. Source of the divergence from a distribution with c and Y for d and Z of `fused_statistics`: sum(e**d * (d - c)) / Z + log(Y / Z).
+A part has the same size whatever the number of rows, and a row's parts are added up in one order, so that a row's bits
+do not depend on the rows beside it. Every part measures its logits from its own largest one. Source of the divergence
+from a distribution with c and Y for d and Z of `fused_statistics`: sum(e**d * (d - c)) / Z + log(Y / Z).
 """
 
 import triton

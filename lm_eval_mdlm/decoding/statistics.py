@@ -35,7 +35,7 @@ class Statistics:
     @classmethod
     def unpacked(cls, packed: Float64[Tensor, "C R"]) -> "Statistics":
         """The inverse of `packed`."""
-        entropy, confidence, margin, logit_gap = packed[:4].float()
+        entropy, confidence, margin, logit_gap = packed[:4].float().unbind()
         log_prob = packed[5].float() if len(packed) > 5 else None
         return cls(entropy, confidence, margin, logit_gap, packed[4].long(), log_prob)
 
