@@ -161,6 +161,8 @@ class FusedStatistics:
         num_rows, num_parts = len(sides[0]), triton.cdiv(self._vocab_size, PART)
         sums = torch.empty(num_rows, num_parts, 5, dtype=torch.float64, device=sides[0].device)
         out = torch.empty(5, num_rows, dtype=torch.float64, device=sides[0].device)
+        if num_rows > len(self._done):
+            self._done = torch.zeros(num_rows, dtype=torch.int32, device=out.device)
         with torch.cuda.device_of(out):
             raised_statistics[(num_rows, num_parts)](
                 *(sides[0].contiguous(), sides[-1].contiguous(), self._forbidden(rule.forbidden_ids)),

@@ -193,6 +193,19 @@ def test_a_single_possible_token_leads_by_infinity_whatever_gains():
     assert found.logit_gap.tolist() == [torch.inf, torch.inf]
 
 
+def test_more_rows_with_gains_than_a_reader_expects_keep_their_bits(monkeypatch):
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+
+    logits, gains = draw(5, 50), [{3: 2.0}, {7: 1.0}]
+    expected = FusedStatistics(50, logits.dtype, logits.device).biased(LogitRule(()), [logits], gains)
+    monkeypatch.setattr(FusedStatistics, "most_rows", 2)
+    read = FusedStatistics(50, logits.dtype, logits.device)
+    for _ in range(2):
+        assert torch.equal(read.biased(LogitRule(()), [logits], gains), expected)
+    assert torch.equal(read.biased(LogitRule(()), [logits[:1]], gains[:1])[:, 0], expected[:, 0])
+
+
 def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():
     from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
     from lm_eval_mdlm.decoding.logits import LogitRule
