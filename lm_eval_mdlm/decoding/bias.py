@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int32
 from torch import Tensor
 
 from .types import Logits
@@ -38,16 +39,19 @@ def biased(logits: Logits, gains: Sequence[Mapping[int, float]]) -> Logits:
     return logits.index_put(at, logits[at] + packed[2].float())  # no place comes twice
 
 
-def packed_gains(gains: Sequence[Mapping[int, float]], vocab_size: int) -> Int[Tensor, "2 n"]:
+def packed_gains(gains: Sequence[Mapping[int, float]], num_rows: int) -> Int32[Tensor, " n"]:
     """All gains in one piece, on the host.
 
     Args:
-        gains: For each row its tokens and what they gain.
-        vocab_size: Logits of a row.
+        gains: For each of the first rows its tokens and what they gain.
+        num_rows: Of all rows, at least as many.
 
     Returns:
-        Places among the logits of all rows, one row behind the other, and the bits of what is added there, as float64.
+        Where the entries of every row begin, row after row, and where the last ones end; then the tokens of all
+        entries, and the bits of what these gain, as float32.
     """
-    places = [row * vocab_size + token for row, own in enumerate(gains) for token in own]
-    added = np.array([gain for own in gains for gain in own.values()], dtype=np.float64)
-    return torch.from_numpy(np.stack([np.array(places, dtype=np.int64), added.view(np.int64)]))
+    counts = [len(own) for own in gains] + [0] * (num_rows - len(gains))
+    tokens = [token for own in gains for token in own]
+    added = np.array([gain for own in gains for gain in own.values()], dtype=np.float32)
+    index = np.array([0, *accumulate(counts), *tokens], dtype=np.int32)
+    return torch.from_numpy(np.concatenate([index, added.view(np.int32)]))

@@ -1,8 +1,7 @@
 """The statistics of a distribution as one GPU kernel that reads logits and nothing else.
 
-One program reads one row, or a fixed part of it, in blocks of fixed size, so that a row's bits do not depend on the
-rows beside it. Source of the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d). Of
-the divergence from a distribution with c and Y for d and Z: sum(e**d * (d - c)) / Z + log(Y / Z).
+One program reads one row in blocks of fixed size, so that a row's bits do not depend on the rows beside it. Source of
+the entropy: log Z - sum(e**d * d) / Z with d = logit - largest logit and Z = sum(e**d).
 """
 
 import functools
@@ -16,27 +15,8 @@ from torch import Tensor
 
 from .bias import packed_gains
 from .logits import LogitRule
+from .row_parts import BLOCK, PART, load_logits, part_divergence, raised_statistics, row_divergence
 from .transfer import on_device
-
-
-BLOCK = 4096
-"""Logits read at a time."""
-PART = 4 * BLOCK
-"""Logits of a row that one program compares, whatever the number of rows: few rows have to fill a GPU, too."""
-
-
-@triton.jit
-def _load_logits(
-    conditional, unconditional, forbidden, start, scale, VOCAB: tl.constexpr, GUIDED: tl.constexpr, BLOCK: tl.constexpr
-):
-    tokens = start + tl.arange(0, BLOCK)
-    inside = tokens < VOCAB
-    logits = tl.load(conditional + tokens, mask=inside, other=0.0).to(tl.float32)
-    if GUIDED:
-        baseline = tl.load(unconditional + tokens, mask=inside, other=0.0).to(tl.float32)
-        logits = baseline + scale * (logits - baseline)
-    banned = tl.load(forbidden + tokens, mask=inside, other=1)
-    return tokens, tl.where(banned != 0, float("-inf"), logits)
 
 
 @triton.jit
@@ -60,7 +40,7 @@ def _row_statistics(
     second = tl.full((BLOCK,), float("-inf"), tl.float32)
     token_of_first = tl.full((BLOCK,), 2147483647, tl.int32)
     for start in range(0, VOCAB, BLOCK):
-        tokens, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        tokens, x = load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
         second = tl.maximum(second, tl.minimum(first, x))
         token_of_first = tl.where(x > first, tokens, token_of_first)
         first = tl.maximum(first, x)
@@ -70,7 +50,7 @@ def _row_statistics(
     total = tl.zeros((BLOCK,), tl.float32)
     weighted = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, VOCAB, BLOCK):
-        tokens, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
+        tokens, x = load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
         below = x - best
         power = tl.exp(below)
         total += power
@@ -94,90 +74,13 @@ def _row_statistics(
         tl.store(out + 5 * num_rows + row, (x - best).to(tl.float64) - tl.log(z))
 
 
-@triton.jit
-def _part_divergence(
-    conditional,
-    unconditional,
-    conditional_before,
-    unconditional_before,
-    forbidden,
-    sums,
-    scale,
-    VOCAB: tl.constexpr,
-    GUIDED: tl.constexpr,
-    BLOCK: tl.constexpr,
-    PART: tl.constexpr,
-):
-    row, part = tl.program_id(0), tl.program_id(1)
-    offset = row.to(tl.int64) * VOCAB
-    conditional += offset
-    unconditional += offset
-    conditional_before += offset
-    unconditional_before += offset
-    largest = tl.full((BLOCK,), float("-inf"), tl.float32)
-    largest_before = tl.full((BLOCK,), float("-inf"), tl.float32)
-    for step in range(0, PART, BLOCK):
-        start = part * PART + step
-        _, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
-        _, y = _load_logits(conditional_before, unconditional_before, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
-        largest = tl.maximum(largest, x)
-        largest_before = tl.maximum(largest_before, y)
-    # A part may hold forbidden tokens only; the least finite number stands for what nothing is measured from.
-    best = tl.maximum(tl.max(largest, axis=0), -3.0e38)
-    best_before = tl.maximum(tl.max(largest_before, axis=0), -3.0e38)
-    total = tl.zeros((BLOCK,), tl.float32)
-    total_before = tl.zeros((BLOCK,), tl.float32)
-    weighted = tl.zeros((BLOCK,), tl.float32)
-    for step in range(0, PART, BLOCK):
-        start = part * PART + step
-        _, x = _load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
-        _, y = _load_logits(conditional_before, unconditional_before, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
-        power = tl.exp(x - best)
-        total += power
-        total_before += tl.exp(y - best_before)
-        weighted += tl.where(power > 0, power * ((x - best) - (y - best_before)), 0.0)
-    own = sums + (row.to(tl.int64) * tl.num_programs(1) + part) * 5
-    tl.store(own, best.to(tl.float64))
-    tl.store(own + 1, best_before.to(tl.float64))
-    tl.store(own + 2, tl.sum(total.to(tl.float64), axis=0))
-    tl.store(own + 3, tl.sum(total_before.to(tl.float64), axis=0))
-    tl.store(own + 4, tl.sum(weighted.to(tl.float64), axis=0))
-
-
-@triton.jit
-def _row_divergence(sums, out, PARTS: tl.constexpr, WIDTH: tl.constexpr):
-    row, parts = tl.program_id(0), tl.arange(0, WIDTH)
-    inside = parts < PARTS
-    own = sums + (row.to(tl.int64) * PARTS + parts) * 5
-    best = tl.load(own, mask=inside, other=-3.0e38)
-    best_before = tl.load(own + 1, mask=inside, other=-3.0e38)
-    total = tl.load(own + 2, mask=inside, other=0.0)
-    total_before = tl.load(own + 3, mask=inside, other=0.0)
-    weighted = tl.load(own + 4, mask=inside, other=0.0)
-    below = best - tl.max(best, axis=0)
-    below_before = best_before - tl.max(best_before, axis=0)
-    share = tl.exp(below)
-    z = tl.sum(total * share, axis=0)
-    z_before = tl.sum(total_before * tl.exp(below_before), axis=0)
-    # Every d of a part, and every c, is measured from the part's own largest logit.
-    moved = tl.where(total * share > 0, share * (weighted + total * (below - below_before)), 0.0)
-    tl.store(out + row, tl.maximum(tl.sum(moved, axis=0) / z + tl.log(z_before / z), 0.0).to(tl.float32))
-
-
-@triton.jit(do_not_specialize=["num_gains"])
-def _add_gains(logits, gains, num_gains, BLOCK: tl.constexpr):
-    entries = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = entries < num_gains
-    places = tl.load(gains + entries, mask=inside, other=0)
-    gain = tl.load(gains + num_gains + entries, mask=inside, other=0).to(tl.float64, bitcast=True).to(tl.float32)
-    tl.store(logits + places, tl.load(logits + places, mask=inside, other=0.0) + gain, mask=inside)
-
-
 class FusedStatistics:
     """Reads statistics on a GPU straight from a head's logits, in whatever dtype they are."""
 
     fixed_rows = False
     """Whether every call must have the same number of rows for a row's bits not to depend on it."""
+    bytes_per_gain = 0
+    """Gains are added where logits are read; no copy holds them."""
     most_rows = 1024
     """Rows from which reading more together is no faster."""
 
@@ -185,6 +88,7 @@ class FusedStatistics:
         self.bytes_per_entry = 2 * dtype.itemsize
         self.bytes_per_pair = 4 * dtype.itemsize
         self._vocab_size, self._device = vocab_size, device
+        self._done = torch.zeros(self.most_rows, dtype=torch.int32, device=device)
         self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
 
     def __call__(
@@ -230,13 +134,13 @@ class FusedStatistics:
         sums = torch.empty(len(sides[0]), num_parts, 5, dtype=torch.float64, device=sides[0].device)
         out = torch.empty(len(sides[0]), dtype=torch.float32, device=sides[0].device)
         with torch.cuda.device_of(out):
-            _part_divergence[(len(out), num_parts)](
+            part_divergence[(len(out), num_parts)](
                 *(logits.contiguous() for logits in (sides[0], sides[-1], before[0], before[-1])),
                 *(self._forbidden(rule.forbidden_ids), sums, rule.cfg_scale + 1.0),
                 **{"VOCAB": self._vocab_size, "GUIDED": rule.guided, "BLOCK": BLOCK, "PART": PART},
                 **{"num_warps": 8, "enable_fp_fusion": False},
             )
-            _row_divergence[(len(out),)](
+            row_divergence[(len(out),)](
                 sums,
                 out,
                 **{"PARTS": num_parts, "WIDTH": triton.next_power_of_2(num_parts)},
@@ -254,16 +158,20 @@ class FusedStatistics:
             sides: Conditional and, under guidance, unconditional logits; they stay as they are.
             gains: For each row its tokens and what their logits gain.
         """
-        with torch.cuda.device_of(sides[0]):
-            # A copy in either case.
-            logits = rule.apply(*sides) if rule.guided else sides[0].to(torch.float32, copy=True)
-            logits = logits.contiguous()
-            packed = packed_gains(gains, self._vocab_size)
-            if num_gains := packed.shape[1]:
-                _add_gains[(triton.cdiv(num_gains, 128),)](
-                    *(logits, on_device(packed, logits.device), num_gains), BLOCK=128, num_warps=4
-                )
-            return self._read(LogitRule(rule.forbidden_ids), logits, None, None)
+        num_rows, num_parts = len(sides[0]), triton.cdiv(self._vocab_size, PART)
+        sums = torch.empty(num_rows, num_parts, 5, dtype=torch.float64, device=sides[0].device)
+        out = torch.empty(5, num_rows, dtype=torch.float64, device=sides[0].device)
+        if num_rows > len(self._done):
+            self._done = torch.zeros(num_rows, dtype=torch.int32, device=out.device)
+        with torch.cuda.device_of(out):
+            raised_statistics[(num_rows, num_parts)](
+                *(sides[0].contiguous(), sides[-1].contiguous(), self._forbidden(rule.forbidden_ids)),
+                *(on_device(packed_gains(gains, num_rows), out.device), sums, self._done, out, rule.cfg_scale + 1.0),
+                **{"VOCAB": self._vocab_size, "GUIDED": rule.guided, "BLOCK": BLOCK, "PART": PART},
+                **{"PARTS": num_parts, "WIDTH": triton.next_power_of_2(num_parts)},
+                **{"num_warps": 8, "enable_fp_fusion": False},
+            )
+        return out
 
     def _mask(self, forbidden_ids: tuple[int, ...]) -> UInt8[Tensor, " V"]:
         mask = torch.zeros(self._vocab_size, dtype=torch.uint8, device=self._device)

@@ -11,7 +11,9 @@ from .bias import Bias
 from .types import Logits
 
 
-Reader: TypeAlias = Callable[[Logits, Sequence[int]], Float64[Tensor, "C _"]]
+Columns: TypeAlias = Float64[Tensor, "C _"]
+"""Numbers of some entries. Named once: what annotates an inner function is worked out at every call."""
+Reader: TypeAlias = Callable[[Logits, Sequence[int]], Columns]
 """From logits (float32, guidance and forbidden tokens applied) and the numbers of the entries that the first rows
 belong to, to columns of numbers. Further rows are padding: reductions over a fixed number of rows keep a row's bits
 independent of its company."""

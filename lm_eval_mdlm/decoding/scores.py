@@ -58,7 +58,8 @@ class Candidates:
     def with_eligible(self, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Some columns with other values at the eligible positions, row after row."""
         if self.eligible.all():  # so it is where no answer is waited for, and then there is nothing to be kept
-            return {name: values.view(self.eligible.shape) for name, values in columns.items()}
+            shape = tuple(self.eligible.shape)
+            return {name: values.view(shape) for name, values in columns.items()}
         return {name: getattr(self, name).masked_scatter(self.eligible, values) for name, values in columns.items()}
 
 

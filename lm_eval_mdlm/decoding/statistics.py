@@ -35,9 +35,9 @@ class Statistics:
     @classmethod
     def unpacked(cls, packed: Float64[Tensor, "C R"]) -> "Statistics":
         """The inverse of `packed`."""
-        entropy, confidence, margin, logit_gap, argmax, *rest = packed
-        measures = (entropy.float(), confidence.float(), margin.float(), logit_gap.float())
-        return cls(*measures, argmax.long(), *(own.float() for own in rest))
+        entropy, confidence, margin, logit_gap = packed[:4].float().unbind()
+        log_prob = packed[5].float() if len(packed) > 5 else None
+        return cls(entropy, confidence, margin, logit_gap, packed[4].long(), log_prob)
 
 
 def statistics(logits: Logits, targets: Int[Tensor, " R"] | None = None) -> Statistics:

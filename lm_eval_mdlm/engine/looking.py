@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..decoding.bias import Bias
 from ..decoding.logits import LogitRule
-from ..decoding.look import Look, Reader
+from ..decoding.look import Columns, Look, Reader
 from .kept import logits_at
 from .query import Reading
 from .reader import grouped
@@ -50,7 +50,7 @@ class PassLook(Look):
     def statistics(self, biases: Sequence[Bias]) -> Float64[Tensor, "C E"]:
         """See `Look`."""
 
-        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
+        def read(rule: LogitRule, members: Sequence[int]) -> Columns:
             gains = [biases[i].at(at) for i in members for at in self._rows[i].wanted[self._places[i]].tolist()]
             logits = [self._reading.logits[i] for i in members]
             if all(logits):
@@ -62,7 +62,7 @@ class PassLook(Look):
     def read(self, reader: Reader, bytes_per_entry: int) -> Float64[Tensor, "C E"]:
         """See `Look`."""
 
-        def read(rule: LogitRule, members: Sequence[int]) -> Float64[Tensor, "C _"]:
+        def read(rule: LogitRule, members: Sequence[int]) -> Columns:
             states = self._states(rule, members)
             return self._readout.look(rule, states, reader, self._entries(members), bytes_per_entry)
 
@@ -71,7 +71,7 @@ class PassLook(Look):
     def _entries(self, members: Sequence[int]) -> list[int]:
         return [entry for i in members for entry in range(self._starts[i], self._starts[i + 1])]
 
-    def _by_rule(self, read: Callable[[LogitRule, Sequence[int]], Float64[Tensor, "C _"]]) -> Float64[Tensor, "C E"]:
+    def _by_rule(self, read: Callable[[LogitRule, Sequence[int]], Columns]) -> Float64[Tensor, "C E"]:
         """What is read of all rows, those of one logit rule at a time."""
         columns: Float64[Tensor, "C E"] | None = None
         for rule, members in grouped(range(len(self._rows)), lambda i: self._rows[i].plan.logit_rule).items():

@@ -21,8 +21,6 @@ from .statistics_reader import PlainStatistics, StatisticsReader, reader_for
 
 SHARE_KEPT = 1 / 8
 """Of the budget of vocabulary-wide buffers, what logits may take beside it that are kept for a second look."""
-BYTES_OF_BIAS = 16
-"""Peak bytes per logit that a bias takes beside a reader's own: two copies in float32, and one with gains."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Readout:
             states: R conditional states, followed under guidance by the R unconditional ones.
             gains: For each row what is added to some tokens' logits.
         """
-        size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_entry + BYTES_OF_BIAS)
+        size = self._rows_at_once(self.reader, rule, self.reader.bytes_per_entry + self.reader.bytes_per_gain)
         found = []
         for number, chunks in enumerate(self._chunks(rule, states, size, self.reader)):
             own = gains[number * size : (number + 1) * size]

@@ -26,8 +26,10 @@ class StatisticsReader(Protocol):
 
     bytes_per_entry: int
     """Peak bytes per logit while one chunk of rows is read, the head's output included."""
+    bytes_per_gain: int
+    """Peak bytes per logit that `biased` takes beside them."""
     bytes_per_pair: int
-    """The same per pair of logits that are compared."""
+    """As the first, per pair of logits that are compared."""
     most_rows: int
     """Rows from which reading more together is no faster."""
     fixed_rows: bool
@@ -77,6 +79,8 @@ class PlainStatistics:
     bytes_per_entry = 28
     """The head's output, its float32 copy, the copy with forbidden tokens, probabilities and their entropy terms in
     two widths; checked by `benchmarks/memory.py`."""
+    bytes_per_gain = 16
+    """Two copies in float32, and one with gains."""
     bytes_per_pair = 72
     """The same of two distributions, whose log-probabilities, their difference and its terms are all in float64."""
     most_rows = 128

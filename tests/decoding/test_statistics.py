@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -84,8 +85,9 @@ def test_guidance_extrapolates_away_from_the_unconditional_logits():
     assert out.tolist() == [[1 + 2.5 * 1, 1.0, 1 - 2.5 * 1]]
 
 
-def test_packed_gains_hold_their_places_among_all_logits_and_what_is_added_there_unrounded():
-    packed = packed_gains([{2: 0.1, 6: -1.25}, {}, {0: 3.0}, {}], 7)
-    assert packed[0].tolist() == [2, 6, 14]
-    assert packed[1].view(torch.float64).tolist() == [0.1, -1.25, 3.0]
-    assert packed_gains([{}, {}], 7).shape == (2, 0)
+def test_packed_gains_are_found_by_their_row_and_rounded_once():
+    packed = packed_gains([{2: 0.1, 6: -1.25}, {}, {0: 3.0}], 5)
+    starts, tokens, added = packed[:6].tolist(), packed[6:9].tolist(), packed[9:].view(torch.float32)
+    assert [tokens[start:end] for start, end in itertools.pairwise(starts)] == [[2, 6], [], [0], [], []]
+    assert torch.equal(added, torch.tensor([0.1, -1.25, 3.0]))
+    assert packed_gains([{}, {}], 2).tolist() == [0, 0, 0]

@@ -176,27 +176,73 @@ def test_fused_divergence_is_that_of_torch_and_has_the_same_bits_in_any_company(
 
 @pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_fused_statistics_with_gains_are_those_of_logits_that_hold_them(dtype, cfg_scale):
+@pytest.mark.parametrize("vocab_size", [50, 9001, 16390, 40000])
+def test_fused_statistics_with_gains_are_those_of_logits_that_hold_them(vocab_size, dtype, cfg_scale):
     from lm_eval_mdlm.decoding.bias import biased
     from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
     from lm_eval_mdlm.decoding.logits import LogitRule
+    from lm_eval_mdlm.decoding.statistics import Statistics, statistics
 
-    vocab_size = 9001
-    sides = [draw(5, vocab_size, dtype=dtype, seed=seed) * 4 for seed in range(2 if cfg_scale else 1)]
+    sides = [draw(7, vocab_size, dtype=dtype, seed=seed) * 4 for seed in range(2 if cfg_scale else 1)]
+    last = vocab_size - 1
+    for side in sides:
+        side[4, [11, vocab_size - 9]] = 150.0  # the likeliest two, in different parts if there are some
+        side[5] = 0.25  # uniform, so that a small gain decides
     before = [side.clone() for side in sides]
-    rule = LogitRule((2, vocab_size - 1), cfg_scale)
+    # A program reads 16,384 logits: of 16,390 the second one finds forbidden tokens only.
+    rule = LogitRule((2, last, *range(16384, vocab_size)[:6]), cfg_scale)
     read = FusedStatistics(vocab_size, dtype, sides[0].device)
-    gains = [{7: 3.25, 8999: 40.0}, {}, {token: 0.01 * token for token in range(200)}, {2: 9.0, 9000: 50.0}]
-    ours = read.biased(rule, sides, gains)
-    # The sums themselves are tested above; a gain has to change a logit as torch changes it, to the bit.
-    as_it_is = FusedStatistics(vocab_size, torch.float32, sides[0].device)
-    assert torch.equal(ours, as_it_is(LogitRule(()), biased(rule.apply(*sides), gains)))
-    assert ours[4, 0] == 8999 and ours[4, 3] not in (2, 9000)
+    gains = [
+        {7: 3.25, vocab_size - 8: 40.0},
+        {},
+        {token: 0.01 * token for token in range(40)},
+        {2: 9.0, last: 50.0},
+        {11: 0.1, vocab_size - 9: 0.1},
+        {vocab_size - 10: 1e-5},
+    ]
+    packed = read.biased(rule, sides, gains)
+    ours, theirs = Statistics.unpacked(packed), statistics(biased(rule.apply(*sides), gains))
+    # A gain has to change a logit as torch changes it, to the bit; sums may be rounded in another order.
+    assert ours.argmax.tolist() == theirs.argmax.tolist()
+    assert torch.equal(ours.logit_gap, theirs.logit_gap)
+    wide = 10 if cfg_scale else 1  # logits up to 150 under guidance have steps of 1.5e-5 in float32
+    torch.testing.assert_close(ours.entropy, theirs.entropy, atol=5e-6 * wide, rtol=1e-5)
+    torch.testing.assert_close(ours.confidence, theirs.confidence, atol=1e-6 * wide, rtol=1e-5)
+    torch.testing.assert_close(ours.margin, theirs.margin, atol=1e-6 * wide, rtol=1e-5)
+    assert ours.argmax[4] == 11 and ours.logit_gap[4] == 0  # of equals the smallest
+    assert ours.argmax[5] == vocab_size - 10 and ours.argmax[3] not in (2, last)
     assert all(torch.equal(own, other) for own, other in zip(sides, before, strict=True))
-    for row in range(5):
+    for row in range(7):
         alone = read.biased(rule, [side[row : row + 1] for side in sides], gains[row : row + 1])
-        assert torch.equal(alone[:, 0], ours[:, row])
-    assert torch.equal(read.biased(rule, sides, [{}] * 5), as_it_is(LogitRule(()), rule.apply(*sides)))
+        assert torch.equal(alone[:, 0], packed[:, row])
+
+
+def test_a_single_possible_token_leads_by_infinity_whatever_gains():
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+    from lm_eval_mdlm.decoding.statistics import Statistics
+
+    logits = draw(2, 20000)
+    read = FusedStatistics(20000, logits.dtype, logits.device)
+    rule = LogitRule((*range(17000), *range(17001, 20000)))
+    packed = read.biased(rule, [logits], [{17000: 2.0, 5: 90.0}])
+    found = Statistics.unpacked(packed)
+    assert found.argmax.tolist() == [17000, 17000]
+    assert found.entropy.tolist() == [0, 0] and found.confidence.tolist() == found.margin.tolist() == [1, 1]
+    assert found.logit_gap.tolist() == [torch.inf, torch.inf]
+
+
+def test_more_rows_with_gains_than_a_reader_expects_keep_their_bits(monkeypatch):
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+
+    logits, gains = draw(5, 50), [{3: 2.0}, {7: 1.0}]
+    expected = FusedStatistics(50, logits.dtype, logits.device).biased(LogitRule(()), [logits], gains)
+    monkeypatch.setattr(FusedStatistics, "most_rows", 2)
+    read = FusedStatistics(50, logits.dtype, logits.device)
+    for _ in range(2):
+        assert torch.equal(read.biased(LogitRule(()), [logits], gains), expected)
+    assert torch.equal(read.biased(LogitRule(()), [logits[:1]], gains[:1])[:, 0], expected[:, 0])
 
 
 def test_fused_statistics_have_the_same_bits_in_any_company_and_show_a_nan():

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import UsageError
-from ..look import Look
+from ..look import Columns, Look
 from ..policy import Decision, DecodingPolicy
 from ..proposal import gumbel_argmax
 from ..scores import Candidates, ranks
-from ..types import Mask, PerRow
+from ..types import Logits, Mask, PerRow
 
 
 EPS = 1e-3
@@ -111,7 +111,7 @@ class Dream(DecodingPolicy):
     def look(self, look: Look, candidates: Candidates) -> Candidates:
         temperatures, seeds = look.temperatures, look.seeds
 
-        def read(logits: Float[Tensor, "R V"], entries: Sequence[int]) -> Float64[Tensor, "2 R"]:
+        def read(logits: Logits, entries: Sequence[int]) -> Columns:
             return self._read(logits, [temperatures[i] for i in entries], [seeds[i] for i in entries])
 
         confidence, token = look.read(read, BYTES_PER_ENTRY)
