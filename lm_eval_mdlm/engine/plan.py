@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..canvas.template import Region
 from ..canvas.text import TextRule
+from ..decoding.blocks import Blocks
 from ..decoding.exits import ExitRule
 from ..decoding.logits import LogitRule
 from ..decoding.policy import DecodingPolicy
@@ -19,7 +20,8 @@ class RowPlan:
     prompt_ids: tuple[int, ...]
     region: Region
     policy: DecodingPolicy
-    block_length: int
+    blocks: Blocks
+    """How the region is cut."""
     logit_rule: LogitRule
     key: RowKey
     mask_token_id: int

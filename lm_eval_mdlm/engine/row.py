@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding.blocks import split_into_blocks
 from ..decoding.exits import AnswerView
-from ..decoding.policy import Progress
 from ..decoding.restriction import Draw
 from .change import Change
+from .gold_watch import GoldWatch
 from .job import Job, Kind
 from .plan import RowPlan
 from .query import Query, Reading
 from .record import Generation
+from .standing import Standing
 
 
 class Row(Job):
@@ -25,60 +25,28 @@ class Row(Job):
         self.plan, self.kind = plan, kind
         self.canvas = np.array([*plan.prompt_ids, *plan.region.token_ids], dtype=np.int64)
         """(L,) prompt and region."""
-        self.steps, self.block_step, self.partial_steps = 0, 0, 0
+        self.steps, self.partial_steps = 0, 0
         self.slots: list[Any] = []
         self.answer_entropy: float | None = None
         self.exit_step: int | None = None
         self.settled = False
+        self.standing = Standing(ids == plan.mask_token_id, plan.blocks)
         self._offset = len(plan.prompt_ids)
-        self._masked = ids == plan.mask_token_id
-        self._free, self._none = self._masked.copy(), np.zeros_like(self._masked)
-        self._block_length = plan.block_length if plan.policy.has_fixed_blocks else len(ids)
-        blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), self._block_length)
-        self._blocks = [np.array(block) for block in blocks]
         self.memory: Any = plan.policy.begin()
         self._exit_memory: Any = None
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
+        self._none = np.zeros_like(self._is_answer)
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
-        self._gold_at = np.array(plan.region.answer_positions[: len(plan.gold)], dtype=np.int64)
-        self._targets = np.zeros(len(ids), dtype=np.int64)  # at positions that are not watched any token will do
-        self._targets[self._gold_at] = plan.gold
-        self._log_probs = np.full(len(ids), np.nan, dtype=np.float32)
-        self._block = 0
+        self._gold = GoldWatch(plan.region.answer_positions, plan.gold, len(ids))
         self._known_recomputed: NDArray[np.int64] | None = None
         self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
         self._look()
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks that held masks at the start."""
-        return len(self._blocks)
-
-    @property
-    def block_masks(self) -> int:
-        """Masks that the current block held when it opened."""
-        return len(self._blocks[self._block])
-
-    @property
-    def block_start(self) -> int:
-        """Index in the region at which the current block begins."""
-        return int(self._blocks[self._block][0]) // self._block_length * self._block_length
-
-    @property
-    def block_span(self) -> int:
-        """Positions that the current block spans, the last one perhaps fewer than others."""
-        return min(self._block_length, len(self._masked) - self.block_start)
-
-    @property
-    def num_masks(self) -> int:
-        """Masks at the start."""
-        return int(self._free.sum())
-
-    @property
     def complete(self) -> bool:
         """Whether nothing is left to be filled."""
-        return self._block == len(self._blocks)
+        return self.standing.complete
 
     @property
     def capped(self) -> bool:
@@ -124,7 +92,7 @@ class Row(Job):
     @property
     def is_partial(self) -> bool:
         """Whether the next pass recomputes only part of the canvas."""
-        return self.plan.cache is not None and self.block_step > 0
+        return self.plan.cache is not None and self.standing.step > 0
 
     @property
     def tokens_of_next_pass(self) -> int:
@@ -150,7 +118,7 @@ class Row(Job):
 
     def _wanted_targets(self) -> NDArray[np.int64]:
         """Gold tokens at masks, and at revisable positions the tokens that stand there."""
-        return np.where(self.wanted_revisable, self.canvas[self._offset + self.wanted], self._targets[self.wanted])
+        return np.where(self.wanted_revisable, self.canvas[self._offset + self.wanted], self._gold.tokens[self.wanted])
 
     def _recomputed(self) -> NDArray[np.int64]:
         """Positions of the canvas that the next pass computes under a cache, ascending."""
@@ -161,9 +129,8 @@ class Row(Job):
     def _find_recomputed(self) -> NDArray[np.int64]:
         if self.plan.cache is None or not self.is_partial:
             return np.arange(len(self.canvas))
-        start = self.block_start
         inside = np.zeros(len(self.canvas), dtype=bool)
-        inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
+        inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, *self.standing.span)
         wanted = self._offset + self.wanted
         inside[wanted] = inside[np.maximum(wanted - self.plan.lookback, 0)] = True
         return np.flatnonzero(inside)
@@ -193,7 +160,7 @@ class Row(Job):
             confidence=reading.confidence[own],
             logit_gap=reading.logit_gap[own],
             argmax=reading.argmax[own],
-            share_committed=1 - int(self._masked.sum()) / max(self.num_masks, 1),
+            share_committed=self.standing.share_committed,
             memory=memory,
         )
 
@@ -210,17 +177,18 @@ class Row(Job):
         """Write the tokens, count the pass, and open the next block if this one is finished."""
         if change.log_probs is not None:
             masks = ~self.wanted_revisable
-            self._log_probs[self.wanted[masks]] = change.log_probs[masks]
+            self._gold.note(self.wanted[masks], change.log_probs[masks])
         self._write(change)
         self.answer_entropy = change.answer_entropy
         self.partial_steps += self.is_partial
         self.steps += 1
-        self.block_step += 1
+        self.standing.step += 1
         if change.exited:
             self.exit_step = self.steps
         opens = False
         while not self.complete and self._is_block_finished():  # the cap may fill answers in blocks far behind
-            self._block, self.block_step, opens = self._block + 1, 0, True
+            self.standing.open_next()
+            opens = True
         # Tokens that may still change settle nothing.
         if opens or self.plan.policy.is_final(self.memory):
             self._settle()
@@ -229,16 +197,16 @@ class Row(Job):
         self._look()
 
     def _is_block_finished(self) -> bool:
-        return self.plan.policy.completes(int(self._masked[self._blocks[self._block]].sum()), self.memory)
+        return self.plan.policy.completes(self.standing.num_left, self.memory)
 
     def _write(self, change: Change) -> None:
         self.canvas[self._offset + change.positions] = change.tokens
         self._committed_in[change.positions] = self.steps + 1
-        self._masked[change.positions] = False
+        self.standing.masked[change.positions] = False
         if len(change.remasked):
             self.canvas[self._offset + change.remasked] = self.plan.mask_token_id
             self._committed_in[change.remasked] = 0
-            self._masked[change.remasked] = True
+            self.standing.masked[change.remasked] = True
         self.memory, self._exit_memory = change.memory, change.exit_memory
 
     def _settle(self) -> None:
@@ -249,7 +217,7 @@ class Row(Job):
         """Work out what the next step needs to see."""
         self._known_recomputed = None
         eligible, revisable = self._find_scope()
-        answer = self._masked & self._is_answer
+        answer = self.standing.masked & self._is_answer
         self.wanted = np.flatnonzero(eligible | answer | revisable)
         """Positions whose distributions the next step needs, ascending: eligible and revisable ones, and the answer."""
         self.wanted_answer = answer[self.wanted]
@@ -261,24 +229,18 @@ class Row(Job):
 
     def _find_scope(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Of the region, where the policy may commit, and what it may replace or take back."""
-        policy, eligible, revisable = self.plan.policy, np.zeros_like(self._masked), self._none
+        policy, standing = self.plan.policy, self.standing
+        eligible, revisable = self._none.copy(), self._none
         if self.complete:
             return eligible, revisable
-        block = self._blocks[self._block]
         if policy.has_fixed_blocks and not policy.revises:  # so it is in almost all passes
-            eligible[block] = self._masked[block]
+            eligible[standing.block] = standing.masked[standing.block]
             return eligible, revisable
-        progress = Progress(self._masked, self._free, block, self.memory)
+        progress = standing.progress(self.memory)
         found = policy.revisable(progress)
         if found is not None:
-            revisable = found & self._free & ~self._masked
-        return self._masked & policy.scope(progress), revisable
-
-    @property
-    def gold_log_prob(self) -> float | None:
-        """Of the gold tokens, each in the last pass in which its position was a mask, nats; None if none was read."""
-        own = self._log_probs[self._gold_at]
-        return None if not len(own) or np.isnan(own).any() else math.fsum(own.tolist())
+            revisable = found & standing.free & ~standing.masked
+        return standing.masked & policy.scope(progress), revisable
 
     def generation(self, record_steps: bool) -> Generation:
         """The record of a finished row."""
@@ -293,7 +255,7 @@ class Row(Job):
             early_exit=self.exit_step is not None,
             exit_step=self.exit_step,
             answer_entropy=self.answer_entropy,
-            gold_logprob=self.gold_log_prob,
+            gold_logprob=self._gold.log_prob,
             truncated=self.plan.truncated,
             commit_steps=[step or None for step in self._committed_in.tolist()] if record_steps else None,
         )

@@ -9,7 +9,7 @@ from ..canvas.encoding import text_encoder
 from ..canvas.template import EXAMPLE, Region, Template, free_region
 from ..canvas.text import Markers, TextRule
 from ..canvas.vocabulary import vocabulary_fingerprint
-from ..decoding.blocks import split_into_blocks
+from ..decoding.blocks import Blocks
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Restriction
@@ -64,13 +64,13 @@ def plan_row(
         raise _no_room(len(region.token_ids), backbone, config)
     policy = config.policy().bound(_vocabulary(backbone))
     masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
-    length = config.positions_per_block if policy.has_fixed_blocks else max(len(region.token_ids), 1)
-    policy.check_blocks(len(split_into_blocks(masked, length)))
+    blocks = Blocks(config.positions_per_block if policy.has_fixed_blocks else max(len(region.token_ids), 1))
+    policy.check_blocks(len(blocks.split(masked)))
     return RowPlan(
         prompt_ids=tuple(prompt_ids[-room:]),
         region=region,
         policy=policy,
-        block_length=length,
+        blocks=blocks,
         logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
         gold=tuple(gold),
         key=RowKey.of(config.seed or 0, prompt_ids, region.token_ids, repeat),
