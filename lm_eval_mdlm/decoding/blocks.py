@@ -38,3 +38,35 @@ class Blocks:
         for position in masked:
             blocks.setdefault(self.number(position), []).append(position)
         return list(blocks.values())
+
+    def reach(self, number: int, region_length: int) -> int:
+        """How many positions of the region a pass holds that asks for those of this block."""
+        return region_length
+
+    def stretches(self, length: int) -> list[tuple[int, int]]:
+        """A text in the region's place, cut into what is scored at a time: first positions, and those behind the last.
+
+        None of them depends on what is behind it.
+        """
+        return [(0, length)]
+
+
+@dataclass(frozen=True)
+class GridBlocks(Blocks):
+    """Blocks of a grid that begins at the canvas's first token, none of which sees a later one.
+
+    The first one may share its place on the grid with the last tokens of the prompt.
+    """
+
+    @classmethod
+    def after(cls, prompt_length: int, length: int) -> "GridBlocks":
+        """For a region behind a prompt of so many tokens."""
+        return cls(length, prompt_length % length)
+
+    def reach(self, number: int, region_length: int) -> int:
+        """See `Blocks`: what is behind the block is not seen."""
+        return self.span(number, region_length)[1]
+
+    def stretches(self, length: int) -> list[tuple[int, int]]:
+        """See `Blocks`."""
+        return [self.span(number, length) for number in range(self.number(length - 1) + 1)]

@@ -61,10 +61,29 @@ class EvenSchedule(_ByScore):
                 f"{self.steps}; change steps, block_length or gen_length."
             )
 
+    def on_grid(self, block_length: int) -> DecodingPolicy:
+        return BlockSchedule(self.steps, self.score, block_length)
+
     def select(self, candidates: Candidates) -> Mask:
         steps = self.steps // candidates.num_blocks
         quota = candidates.block_masks // steps
         quota = quota + (candidates.block_step < candidates.block_masks % steps)
+        return (ranks(self.score(candidates), candidates.eligible) < quota[:, None]) & candidates.eligible
+
+
+@dataclass(frozen=True)
+class BlockSchedule(_ByScore):
+    """Spread `steps` over a full block of b positions: b // steps a step, one more in its first b % steps steps.
+
+    A block with fewer masks takes them at the same pace, and so fewer steps. Source: the loops of SDAR and LLaDA2.0.
+    """
+
+    steps: int
+    score: Score
+    block_length: int
+
+    def select(self, candidates: Candidates) -> Mask:
+        quota = self.block_length // self.steps + (candidates.block_step < self.block_length % self.steps)
         return (ranks(self.score(candidates), candidates.eligible) < quota[:, None]) & candidates.eligible
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..decoding.exits import AnswerView
 from ..decoding.restriction import Draw
+from .cache import Place
 from .change import Change
 from .gold_watch import GoldWatch
 from .job import Job, Kind
@@ -39,7 +40,8 @@ class Row(Job):
         self._none = np.zeros_like(self._is_answer)
         self._committed_in = np.zeros(len(ids), dtype=np.int64)
         self._gold = GoldWatch(plan.region.answer_positions, plan.gold, len(ids))
-        self._known_recomputed: NDArray[np.int64] | None = None
+        self._final_until = 0
+        self._known_computed: NDArray[np.int64] | None = None
         self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
         self._look()
 
@@ -81,6 +83,11 @@ class Row(Job):
         return ids
 
     @property
+    def watches_answer(self) -> bool:
+        """Whether every pass has to hold the answer."""
+        return self.plan.exit_rule is not None
+
+    @property
     def canvases(self) -> list[NDArray[np.int64]]:
         """What a pass is run on: the canvas and, under guidance, the one with its prompt masked."""
         if not self.plan.logit_rule.guided:
@@ -90,16 +97,19 @@ class Row(Job):
         return [self.canvas, unconditional]
 
     @property
+    def is_approximate(self) -> bool:
+        """Whether the next pass takes keys and values for others than they would be in a pass over all that it sees."""
+        return self.is_partial and self.plan.cache is not None and not self.plan.cache.is_exact
+
+    @property
     def is_partial(self) -> bool:
-        """Whether the next pass recomputes only part of the canvas."""
-        return self.plan.cache is not None and self.standing.step > 0
+        """See `Job`."""
+        return self.plan.cache is not None and not self.complete and self.plan.cache.reuses(self._place())
 
     @property
     def tokens_of_next_pass(self) -> int:
         """See `Job`; guidance doubles them."""
-        if not self.is_partial:
-            return self.plan.tokens_per_pass
-        return len(self._recomputed()) * self.plan.nfe_per_step
+        return len(self._computed()) * self.plan.nfe_per_step
 
     @property
     def held_positions(self) -> int:
@@ -108,40 +118,48 @@ class Row(Job):
 
     def query(self) -> Query:
         """See `Job`."""
+        cache, canvases = self.plan.cache, self.canvases
         return Query(
-            canvases=self.canvases,
+            canvases=canvases if cache else [canvas[: self._offset + self._reach] for canvas in canvases],
             wanted=self._offset + self.wanted,
             rule=self.plan.logit_rule,
             targets=self._wanted_targets() if self.plan.gold or self.plan.policy.revises else None,
-            recomputed=None if self.plan.cache is None else self._recomputed(),
+            recomputed=self._computed() if cache else None,
         )
 
     def _wanted_targets(self) -> NDArray[np.int64]:
         """Gold tokens at masks, and at revisable positions the tokens that stand there."""
-        return np.where(self.wanted_revisable, self.canvas[self._offset + self.wanted], self._gold.tokens[self.wanted])
+        standing = self.canvas[self._offset + self.wanted]
+        return np.where(self.wanted_revisable, standing, self._gold.tokens[self.wanted])
 
-    def _recomputed(self) -> NDArray[np.int64]:
-        """Positions of the canvas that the next pass computes under a cache, ascending."""
-        if self._known_recomputed is None:  # asked for several times a step
-            self._known_recomputed = self._find_recomputed()
-        return self._known_recomputed
+    def _computed(self) -> NDArray[np.int64]:
+        """Positions of the canvas that the next pass computes, ascending."""
+        if self._known_computed is None:  # asked for several times a step
+            cache, whole = self.plan.cache, not self.is_partial
+            self._known_computed = (
+                np.arange(self._offset + self._reach) if cache is None or whole else cache.computed(self._place())
+            )
+        return self._known_computed
 
-    def _find_recomputed(self) -> NDArray[np.int64]:
-        if self.plan.cache is None or not self.is_partial:
-            return np.arange(len(self.canvas))
-        inside = np.zeros(len(self.canvas), dtype=bool)
-        inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, *self.standing.span)
-        wanted = self._offset + self.wanted
-        inside[wanted] = inside[np.maximum(wanted - self.plan.lookback, 0)] = True
-        return np.flatnonzero(inside)
+    def _place(self) -> Place:
+        return Place(
+            region=self.plan.region,
+            offset=self._offset,
+            span=self.standing.span,
+            step=self.standing.step,
+            final_until=self._final_until,
+            stop=self._offset + self._reach,
+            wanted=self._offset + self.wanted,
+            lookback=self.plan.lookback,
+        )
 
     def entropy_of_answer(self, entropies: NDArray[np.float32]) -> float | None:
-        """Sum over the masked answer positions, nats; None without an answer to decode.
+        """Sum over the masked answer positions, nats; None without an answer to decode, or if not all were in the pass.
 
         Args:
             entropies: Of the `wanted` positions, nats.
         """
-        if not self.plan.region.answer_positions:
+        if not self.plan.region.answer_positions or (self.standing.masked & self._is_answer)[self._reach :].any():
             return None
         return math.fsum(entropies[self.wanted_answer].tolist())
 
@@ -178,9 +196,13 @@ class Row(Job):
         if change.log_probs is not None:
             masks = ~self.wanted_revisable
             self._gold.note(self.wanted[masks], change.log_probs[masks])
-        self._write(change)
         self.answer_entropy = change.answer_entropy
-        self.partial_steps += self.is_partial
+        self.partial_steps += self.is_approximate
+        # A token that is read from the state before its own needs that one, at the end of the block before: as a cache
+        # computes whole blocks alone, it is then computed with that block.
+        first = self.standing.block_number - self.plan.lookback
+        self._final_until = max(0, self._offset + self.plan.blocks.start(first))
+        self._write(change)
         self.steps += 1
         self.standing.step += 1
         if change.exited:
@@ -215,9 +237,11 @@ class Row(Job):
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""
-        self._known_recomputed = None
+        self._known_computed = None
         eligible, revisable = self._find_scope()
         answer = self.standing.masked & self._is_answer
+        self._reach = self._find_reach(answer)
+        answer[self._reach :] = False
         self.wanted = np.flatnonzero(eligible | answer | revisable)
         """Positions whose distributions the next step needs, ascending: eligible and revisable ones, and the answer."""
         self.wanted_answer = answer[self.wanted]
@@ -226,6 +250,15 @@ class Row(Job):
         """Which of them are masks that the policy may commit."""
         self.wanted_revisable = revisable[self.wanted]
         """Which of them are committed tokens that the policy may replace or take back."""
+
+    def _find_reach(self, answer: NDArray[np.bool_]) -> int:
+        """How many positions of the region the next pass holds, given where the masked answer positions are."""
+        if self.complete:
+            return len(answer)
+        last, blocks = self.standing.block_number, self.plan.blocks
+        if answer.any() and (self.watches_answer or self.next_is_last):
+            last = max(last, blocks.number(int(answer.nonzero()[0][-1])))
+        return blocks.reach(last, len(answer))
 
     def _find_scope(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Of the region, where the policy may commit, and what it may replace or take back."""
@@ -240,7 +273,8 @@ class Row(Job):
         found = policy.revisable(progress)
         if found is not None:
             revisable = found & standing.free & ~standing.masked
-        return standing.masked & policy.scope(progress), revisable
+        eligible[slice(*standing.span)] = True
+        return standing.masked & policy.scope(progress) & eligible, revisable & eligible
 
     def generation(self, record_steps: bool) -> Generation:
         """The record of a finished row."""

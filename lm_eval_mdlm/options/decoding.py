@@ -35,7 +35,8 @@ class DecodingConfig(SamplerOptions):
     """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
     block_length: int | None = None
     """Positions per block, at least 1; 32 if unset. `gen_length` or more for one block (any order), 1 for left to
-    right. Samplers without fixed blocks refuse it; those of `ada_block` and `sliding_block` it sizes."""
+    right. Samplers without fixed blocks refuse it; those of `ada_block` and `sliding_block` it sizes. Block-causal
+    checkpoints have blocks of their own, as if unset, and refuse any other value."""
     template: Template | None = None
     """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
     exit_rule: str | None = None
@@ -46,14 +47,16 @@ class DecodingConfig(SamplerOptions):
     max_nfe: int | None = None
     """Most forward passes of a row, at least 1; it then ends as it stands, but for an answer, which is filled from the
     last pass. As many as the sampler takes if unset."""
-    cache: str = "none"
+    cache: str | None = None
     """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
-    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
+    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`. Block-causal
+    checkpoints have `exact` instead, their default, which changes nothing. `none` for passes over whole canvases."""
     gold_score: bool = False
     """Also report the log-probability that the row's own passes gave to the gold answer; changes nothing else. Needs a
     template with exactly one answer segment, and an evaluation, whose documents have gold answers."""
-    stop_when_settled: bool = False
-    """Also end a row once its text can no longer change; never changes the text, only its NFE."""
+    stop_when_settled: bool | None = None
+    """Also end a row once its text can no longer change; never changes the text, only its NFE. If unset, False, but
+    True for block-causal checkpoints."""
     temperature: float = 0.0
     """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
     top_k: int | None = None
@@ -115,7 +118,7 @@ class DecodingConfig(SamplerOptions):
                 f"block_length={self.block_length} would be ignored by sampler={self.sampler}, which has no fixed "
                 f"blocks; leave it out (block_length=None takes a task's away)."
             )
-        if self.cache != "none" and not policy.has_fixed_blocks:
+        if self.keeps and not policy.has_fixed_blocks:
             raise UsageError(
                 f"cache={self.cache} keeps what is outside of a block, and sampler={self.sampler} has no fixed blocks; "
                 f"leave cache out."
@@ -196,6 +199,11 @@ class DecodingConfig(SamplerOptions):
             return self.template
         return self.template.resized(self.gen_length)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether rows keep keys and values between passes, once the options are fitted to a network."""
+        return self.cache not in (None, "none")
+
     def effective(self) -> dict[str, Any]:
         """Every option that has an effect, defaults included, as plain values for the record."""
         own = {name for sampler in SAMPLERS.values() for name in sampler.options}
@@ -204,6 +212,8 @@ class DecodingConfig(SamplerOptions):
         template = self.template
         if template and self.gen_length:
             template = template.resized(self.gen_length)
+        plain["cache"] = self.cache or "none"
+        plain["stop_when_settled"] = bool(self.stop_when_settled)
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
         plain["block_length"] = self.positions_per_block if self._has_block_length else None
         if self.exit_threshold is not None:

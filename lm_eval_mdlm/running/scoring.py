@@ -49,7 +49,7 @@ class ScoreRequest(Question):
 
     @property
     def is_cached(self) -> bool:
-        return self.config.cache != "none"
+        return self.config.keeps
 
     def work(self, backbone: Backbone) -> Work[Scores]:
         return scoring(*self.plan(backbone))
@@ -88,13 +88,14 @@ def _plan_text(backbone: Backbone, text: Text, config: DecodingConfig, scorer: S
             f"a text of {length} tokens leaves no room for a context in max_length={longest}; score shorter texts, or "
             f"raise max_length up to the checkpoint's {backbone.max_length}."
         )
-    fixed = config.policy().has_fixed_blocks
+    on_region = config.policy().has_fixed_blocks and backbone.grid_block is None
+    runs_nowhere = on_region and not (scorer.decodes or text.wants_greedy)
     # What a sampler would fill: as long as the text, by no template, at temperature 0, and to its end.
     filling = dataclasses.replace(
         config,
         gen_length=length,
         # A rule that cannot run over the blocks must not refuse an estimate that does not run it.
-        block_length=config.block_length if scorer.decodes or text.wants_greedy or not fixed else length,
+        block_length=length if runs_nowhere else config.block_length,
         max_length=longest,
         template=None,
         exit_rule=None,
