@@ -112,17 +112,24 @@ class MaskedText(Job):
 
 
 class _Sampling:
-    """The passes of one text's estimate, all in one round unless it may end early."""
+    """The passes over one stretch of a text, with all before it in place and nothing behind it.
 
-    def __init__(self, plan: TextPlan, estimator: Estimator, *, may_end_early: bool) -> None:
-        self.plan, self._estimator, self._may_end_early = plan, estimator, may_end_early
-        length = len(plan.text_ids)
-        behind = (plan.end_token_id,) if estimator.appends_end and plan.end_token_id is not None else ()
-        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids, *behind], dtype=np.int64)
-        self._maskings = estimator.maskings(length, plan.key)
-        self._rounds = estimator.rounds(length) if may_end_early else [len(self._maskings)]
+    They are one round, unless they may end early.
+    """
+
+    def __init__(
+        self, plan: TextPlan, estimator: Estimator, number: int, stretch: tuple[int, int], *, may_end_early: bool
+    ) -> None:
+        """`stretch`, the text's number `number`, has the position of its first token, and the one behind its last."""
+        self._estimator, (start, stop) = estimator, stretch
+        self._length = stop - start
+        is_last = stop == len(plan.text_ids)
+        behind = (plan.end_token_id,) if is_last and estimator.appends_end and plan.end_token_id is not None else ()
+        canvas = np.array([*plan.row.prompt_ids, *plan.text_ids[:stop], *behind], dtype=np.int64)
+        self._maskings = estimator.maskings(self._length, plan.key.of_part(number))
+        self._rounds = estimator.rounds(self._length) if may_end_early else [len(self._maskings)]
         # A pass in which nothing is scored says nothing, and is not run.
-        self._jobs = [MaskedText(plan, canvas, m) if len(m.scored) else None for m in self._maskings]
+        self._jobs = [MaskedText(plan, canvas, m.moved(start)) if len(m.scored) else None for m in self._maskings]
         self._num_done = 0
 
     @property
@@ -140,17 +147,53 @@ class _Sampling:
         nothing = np.empty(0, dtype=np.float32)
         log_probs = [nothing if job is None else job.log_probs for job in self._jobs[: self._num_done]]
         known = [own for own in log_probs if own is not None]
-        return self._estimator.estimate(len(self.plan.text_ids), self._maskings[: self._num_done], known)
+        return self._estimator.estimate(self._length, self._maskings[: self._num_done], known)
+
+    @property
+    def num_run(self) -> int:
+        """Passes so far."""
+        return sum(job is not None for job in self._jobs[: self._num_done])
+
+    @property
+    def num_left(self) -> int:
+        """Passes that have not been run."""
+        return sum(job is not None for job in self._jobs) - self.num_run
+
+
+class _TextSampling:
+    """The passes of one text's estimate, over the stretches that its network can be asked about one by one."""
+
+    def __init__(self, plan: TextPlan, estimator: Estimator, *, may_end_early: bool) -> None:
+        self.plan, self._may_end_early = plan, may_end_early
+        self._parts = [
+            _Sampling(plan, estimator, number, stretch, may_end_early=may_end_early)
+            for number, stretch in enumerate(plan.row.blocks.stretches(len(plan.text_ids)))
+        ]
+
+    @property
+    def done(self) -> bool:
+        """Whether all rounds have been given."""
+        return all(part.done for part in self._parts)
+
+    def next_round(self) -> list[MaskedText]:
+        """See `_Sampling`."""
+        return [job for part in self._parts for job in part.next_round()]
+
+    def estimate(self) -> Estimate:
+        """From the passes so far, by the chain rule; stretches are sampled independently of each other."""
+        parts = [part.estimate() for part in self._parts]
+        if len(parts) == 1:
+            return parts[0]
+        return Estimate(math.fsum(part.value for part in parts), math.hypot(*(part.standard_error for part in parts)))
 
     def score(self) -> Score:
         """From the passes so far; greedy decoding is not part of it."""
-        run = sum(job is not None for job in self._jobs[: self._num_done])
-        left = sum(job is not None for job in self._jobs) - run
         estimate, nfe_per_pass = self.estimate(), self.plan.nfe_per_pass
+        left = sum(part.num_left for part in self._parts)
         return Score(
             log_prob=estimate.value,
             standard_error=estimate.standard_error if math.isfinite(estimate.standard_error) else None,
-            nfe=run * nfe_per_pass,
+            nfe=sum(part.num_run for part in self._parts) * nfe_per_pass,
             nfe_saved=left * nfe_per_pass if self._may_end_early else None,
             truncated=self.plan.row.truncated,
         )
@@ -171,7 +214,7 @@ class BySampling(Scorer):
         return self.estimator.appends_end
 
     def score(self, plans: Sequence[TextPlan]) -> Generator[Sequence[Job], None, list[Score]]:
-        samplings = [_Sampling(plan, self.estimator, may_end_early=self.enough is not None) for plan in plans]
+        samplings = [_TextSampling(plan, self.estimator, may_end_early=self.enough is not None) for plan in plans]
         while not all(sampling.done for sampling in samplings):
             yield [job for sampling in samplings for job in sampling.next_round()]
             if self.enough is not None and all(s.estimate().standard_error <= self.enough for s in samplings):

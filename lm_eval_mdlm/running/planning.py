@@ -130,7 +130,7 @@ def check_answer_is_seen(plan: RowPlan) -> None:
         return
     if max(given) > (seen := plan.blocks.reach(plan.blocks.number(first), len(ids))):
         raise UsageError(
-            f"a given answer must end within the first block of a block-causal checkpoint, since the masks there see no "
+            f"a given answer must end within the first block of a block-causal checkpoint, whose masks see no "
             f"further: at position {seen} of the region here, got {max(given)}; use a checkpoint that sees everything."
         )
 
