@@ -43,6 +43,10 @@ class GridText(Text):
             self.answer_entropy = math.fsum(entropy(self.rows[i]) for i in answer) if self.shown else None
         super().commit(*args, **kwargs)
 
+    def _apart(self, best_first: list[int], own: Any, span: int) -> list[int]:
+        others = [i for i in best_first if i not in own]  # which get another token
+        return super()._apart([i for i in best_first if i in own], own, span) + others
+
 
 def filling(text: GridText, o: dict[str, Any]) -> None:
     """Samplers that fill block after block for good."""
@@ -54,14 +58,37 @@ def filling(text: GridText, o: dict[str, Any]) -> None:
             text.read()
             for i, row in rule.see({i: text.rows[i] for i in text.masked(block)}).items():
                 text.rows[i] = row
-                if text.ways.draw is None:
-                    text.proposed[i] = row.index(max(row))
+                draw = text.ways.draw
+                text.proposed[i] = row.index(max(row)) if draw is None else draw(text.steps - 1, i, row)
             own = text.eligible(block)
             seen = {i: text.rows[i] for i in own}
             pick = rule.pick if o["sampler"] in RULES else partial(chosen, o)
             picks = pick(seen, step, text.size, 1)  # a share of `steps` is one of a full block
             text.commit(picks, own, len(block), lambda i: order_of(o)(text.rows[i]))
             step += 1
+
+
+def editing(text: GridText, o: dict[str, Any]) -> None:
+    """LLaDA2.1's rule."""
+    most, draw = o.get("max_edit_passes", 16), text.ways.draw
+    for block in text.cut(text.size):
+        text.current, without = block, 0
+        own = [i for i in block if i in text.free]
+        while own:
+            masks = text.masked(block)
+            text.read()
+            eligible = text.eligible(block)
+            sure = [i for i in eligible if text.confidence(i) > o.get("confidence_threshold", 0.7)]
+            other = [i for i in own if i not in masks and text.likeliest[i] != text.region[i]]
+            other = [i for i in other if text.confidence(i) > o.get("edit_threshold", 0.5)]
+            for i in other:
+                text.proposed[i] = text.likeliest[i] if draw is None else draw(text.steps - 1, i, text.rows[i])
+            fill = sure or text.by_confidence(eligible)[:1]
+            without += not masks
+            ends = without >= most or (not masks and not other)
+            text.commit([*fill, *other], eligible, len(block), final=ends and not {*masks} - {*fill})
+            if ends and not text.masked(block):
+                break
 
 
 def decode_on_grid(
@@ -71,5 +98,5 @@ def decode_on_grid(
     text = GridText(network, prompt, list(region), ways)
     text.size = size
     with contextlib.suppress(EndedError):
-        {"dus": dus}.get(options["sampler"], filling)(text, options)
+        {"dus": dus, "edit": editing}.get(options["sampler"], filling)(text, options)
     return text

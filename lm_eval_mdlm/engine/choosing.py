@@ -122,6 +122,7 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         block_length=numbers[3],
         num_blocks=numbers[4],
         memories=tuple(row.memory for row in rows),
+        standing=over_wanted("wanted_standing") if policy.revises else None,
     )
 
 

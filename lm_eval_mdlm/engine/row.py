@@ -129,8 +129,12 @@ class Row(Job):
 
     def _wanted_targets(self) -> NDArray[np.int64]:
         """Gold tokens at masks, and at revisable positions the tokens that stand there."""
-        standing = self.canvas[self._offset + self.wanted]
-        return np.where(self.wanted_revisable, standing, self._gold.tokens[self.wanted])
+        return np.where(self.wanted_revisable, self.wanted_standing, self._gold.tokens[self.wanted])
+
+    @property
+    def wanted_standing(self) -> NDArray[np.int64]:
+        """Tokens on the canvas at wanted positions."""
+        return self.canvas[self._offset + self.wanted]
 
     def _computed(self) -> NDArray[np.int64]:
         """Positions of the canvas that the next pass computes, ascending."""

@@ -28,8 +28,8 @@ class SamplerOptions:
     entropy_bound: float | None = None
     """`entropy_bound`: nats, at least 0; 0.1 if unset."""
     confidence_threshold: float | None = None
-    """`confidence_threshold`, `klass`, `credit`, `local_leap`, `ada_block`, `sliding_block`, `slow_fast`: from 0 to 1;
-    0.9, in `slow_fast` 0.85, if unset."""
+    """`confidence_threshold`, `klass`, `credit`, `local_leap`, `ada_block`, `sliding_block`, `slow_fast`, `edit`: from
+    0 to 1; 0.9, in `slow_fast` 0.85, in `edit` 0.7, if unset."""
     factor: float | None = None
     """`confidence_factor`: at least 0; 1.0 if unset."""
     slow_threshold: float | None = None
@@ -75,6 +75,10 @@ class SamplerOptions:
     """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
     radius: int | None = None
     """`local_leap`: positions to either side that count as near, at least 1; 4 if unset."""
+    edit_threshold: float | None = None
+    """`edit`: probability above which another token replaces one of the current block, from 0 to 1; 0.5 if unset."""
+    max_edit_passes: int | None = None
+    """`edit`: most passes of a block that begin without a mask, at least 0; 16 if unset."""
     alg: str | None = None
     """`dream`: what orders the positions, a name in `dream.ALGORITHMS`; entropy if unset."""
     alg_temp: float | None = None

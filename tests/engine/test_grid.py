@@ -36,6 +36,9 @@ SAMPLERS = [
     {"sampler": "credit", "confidence_threshold": 0.6},
     {"sampler": "local_leap", "confidence_threshold": 0.6, "relaxed_threshold": 0.3},
     {"sampler": "dus", "remask_below": 0.4},
+    {"sampler": "edit", "confidence_threshold": 0.5, "edit_threshold": 0.3},
+    {"sampler": "edit", "confidence_threshold": 0.3, "edit_threshold": 0.2, "max_edit_passes": 2},
+    {"sampler": "edit", "max_edit_passes": 0},
 ]
 
 
