@@ -86,7 +86,14 @@ def editing(text: GridText, o: dict[str, Any]) -> None:
             fill = sure or text.by_confidence(eligible)[:1]
             without += not masks
             ends = without >= most or (not masks and not other)
-            text.commit([*fill, *other], eligible, len(block), final=ends and not {*masks} - {*fill})
+            behind = text.masked(range(block[-1] + 1, len(text.region)))
+            try:
+                text.commit([*fill, *other], eligible, len(block), final=ends and not {*masks} - {*fill})
+            except EndedError:
+                if text.stop in ("cap", "complete"):  # what the cap fills could have been edited
+                    is_final = most == 0 or (ends and not behind)
+                    text.stop = "complete" if is_final and not text.masked() else "cap"
+                raise
             if ends and not text.masked(block):
                 break
 

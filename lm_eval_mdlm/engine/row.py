@@ -211,19 +211,17 @@ class Row(Job):
         self.standing.step += 1
         if change.exited:
             self.exit_step = self.steps
-        opens = False
-        while not self.complete and self._is_block_finished():  # the cap may fill answers in blocks far behind
+        opens, memory = False, self.memory
+        while not self.complete and self.plan.policy.completes(self.standing.num_left, memory):
             self.standing.open_next()
-            opens = True
+            # The cap may fill answers in blocks far behind, of which the policy remembers nothing.
+            opens, memory = True, self.plan.policy.begin()
         # Tokens that may still change settle nothing.
         if opens or self.plan.policy.is_final(self.memory):
             self._settle()
         if self.done:
             self.slots = []  # for other rows, also while this one is still held
         self._look()
-
-    def _is_block_finished(self) -> bool:
-        return self.plan.policy.completes(self.standing.num_left, self.memory)
 
     def _write(self, change: Change) -> None:
         self.canvas[self._offset + change.positions] = change.tokens

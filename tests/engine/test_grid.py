@@ -185,3 +185,17 @@ def test_an_exit_on_a_grid_says_that_models_were_not_trained_for_it(caplog):
 def test_journals_keep_grids_apart():
     content = {size: identity_of(network(size)) for size in (None, 4, 8)}
     assert "grid_block" not in content[None] and content[4] != content[8]
+
+
+def test_edits_leave_the_prompt_fixed_text_and_given_answers():
+    template = [{"reasoning": 3}, {"text": "ab"}, {"answer": 2}, {"reasoning": 4}]
+    options = {"sampler": "edit", "confidence_threshold": 0.2, "edit_threshold": 0.1, "max_edit_passes": 6}
+
+    def decoded(**more):
+        asked = {"answers": [[4]] * 12, "template": template, **options, **more}
+        return generate(network(8), [[one] for one in range(12)], **asked)
+
+    rows, unedited = decoded(), decoded(edit_threshold=1.0)
+    fixed = [*Letters().encode("ab"), 4, ENDS[0]]
+    assert all(row.token_ids[3:7] == fixed and row.stop in ("complete", "settled") for row in rows)
+    assert sum(a.token_ids != b.token_ids for a, b in zip(rows, unedited, strict=True)) > 6

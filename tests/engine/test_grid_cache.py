@@ -21,6 +21,7 @@ SAMPLERS = [
     {"sampler": "klass", "confidence_threshold": 0.2, "kl_threshold": 1.0},
     {"sampler": "credit", "confidence_threshold": 0.5},
     {"sampler": "dus"},
+    {"sampler": "edit", "confidence_threshold": 0.3, "edit_threshold": 0.1, "max_edit_passes": 3},
     {"sampler": "local_leap", "confidence_threshold": 0.5, "relaxed_threshold": 0.2},
 ]
 

@@ -50,6 +50,9 @@ class Edit(DecodingPolicy):
     def most_steps(self, num_masks: int) -> int | None:
         return num_masks * (1 + self.max_edit_passes)  # there are no more blocks than masks
 
+    def begin(self) -> Any:
+        return Revision(passes=0, settled=False)
+
     def revisable(self, progress: Progress) -> NDArray[np.bool_] | None:
         return progress.free & ~progress.masked & self.scope(progress)
 
@@ -68,8 +71,8 @@ class Edit(DecodingPolicy):
         )
         return Decision(fill | exchange, [self._after(*one) for one in passes])
 
-    def _after(self, before: Revision | None, step: int, had_masks: bool, exchanged: bool) -> Revision:
-        passes = before.passes if before is not None and step else 0
+    def _after(self, before: Revision, step: int, had_masks: bool, exchanged: bool) -> Revision:
+        passes = before.passes if step else 0
         return Revision(passes + (not had_masks), settled=not had_masks and not exchanged)
 
     def completes(self, num_masked: int, memory: Any) -> bool:
