@@ -6,6 +6,7 @@ be seen cannot be seen.
 
 import contextlib
 import math
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,13 +15,16 @@ from tests.slow import Slow, chosen, entropy
 from tests.slow_samplers import RULES, Rule
 
 
+@dataclass
 class GridText(Text):
     """A region on a grid that begins at the prompt's first token."""
 
-    size: int
+    size: int = 1
     current: list[int] | None = None
     """The block that is worked on; the first one that holds a mask if unset."""
     answer_entropy: float | None = None
+    seen: dict[int, list[float]] = field(default_factory=dict)
+    """Distributions of masked answer positions, from the last pass that held each."""
 
     def cut(self, size: int) -> list[list[int]]:
         place = {i: (len(self.prompt) + i) // self.size for i in range(len(self.region))}
@@ -35,7 +39,9 @@ class GridText(Text):
         is_last = most is not None and (self.steps + 2) * self.cost > most
         current = self.current or next(block for block in self.cut(self.size) if self.masked(block))
         super().read()
-        self.shown = is_last or self.ways.exit_threshold is not None or all(i <= current[-1] for i in answer)
+        ahead = is_last or self.ways.exit_threshold is not None
+        self.seen |= {i: self.rows[i] for i in answer if ahead or i <= current[-1]}
+        self.shown = ahead or all(i <= current[-1] for i in answer)
 
     def commit(self, *args: Any, **kwargs: Any) -> None:
         if self.ways.answer:
@@ -102,8 +108,7 @@ def decode_on_grid(
     network: Slow, size: int, prompt: list[int], region: list[int], options: dict[str, Any], ways: Any
 ) -> GridText:
     """A region filled by the loop of `options["sampler"]`, on a grid of `size` positions a block."""
-    text = GridText(network, prompt, list(region), ways)
-    text.size = size
+    text = GridText(network, prompt, list(region), ways, size=size)
     with contextlib.suppress(EndedError):
         {"dus": dus, "edit": editing}.get(options["sampler"], filling)(text, options)
     return text
