@@ -44,6 +44,17 @@ class RowPlan:
     lookback: int = 0
     """The backbone's: how far before a token the state lies from which it is predicted."""
 
+    def final_before(self, position: int) -> int | None:
+        """Where on the canvas all begins that a text's tokens from this position of the region on may change.
+
+        None where nothing is kept between passes, or not exactly.
+        """
+        if self.cache is None or not self.cache.is_exact:
+            return None
+        # A token that is read from the state before its own needs the block of that one, too.
+        first = self.blocks.number(position) - self.lookback
+        return max(0, len(self.prompt_ids) + self.blocks.start(first))
+
     @property
     def canvas_length(self) -> int:
         """Tokens of prompt and region."""

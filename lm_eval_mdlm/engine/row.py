@@ -202,10 +202,7 @@ class Row(Job):
             self._gold.note(self.wanted[masks], change.log_probs[masks])
         self.answer_entropy = change.answer_entropy
         self.partial_steps += self.is_approximate
-        # A token that is read from the state before its own needs that one, at the end of the block before: as a cache
-        # computes whole blocks alone, it is then computed with that block.
-        first = self.standing.block_number - self.plan.lookback
-        self._final_until = max(0, self._offset + self.plan.blocks.start(first))
+        self._final_until = self.plan.final_before(int(self.standing.block[0])) or 0
         self._write(change)
         self.steps += 1
         self.standing.step += 1

@@ -9,6 +9,7 @@ from lm_eval_mdlm.engine.readout import Readout
 from lm_eval_mdlm.engine.schedule import Budget
 from lm_eval_mdlm.options.decoding import DecodingConfig
 from lm_eval_mdlm.running.generation import generate
+from lm_eval_mdlm.running.likelihood import loglikelihood
 from lm_eval_mdlm.running.planning import plan_row
 from tests.engine.test_cache_budget import Watched
 
@@ -139,3 +140,26 @@ def test_rows_of_a_network_that_keeps_nothing_compute_all_in_every_pass(grid, mo
     monkeypatch.setattr(grid, "memory_bytes_per_token", None)
     assert generate(grid, PROMPTS, **OPTIONS) == expected
     assert "keeps nothing between passes" in caplog.text
+
+
+LIKELIHOODS = [
+    {"mc_num": 7},
+    {"mc_num": 40, "mc_se": 2.0},
+    {"likelihood": "l2r", "cfg_scale": 0.5},
+    {"likelihood": "dream", "mc_num": 8, "mc_batch": 4},
+    {"likelihood": "path", "sampler": "med", "entropy_threshold": 2.0},
+]
+
+
+@pytest.mark.parametrize("options", LIKELIHOODS, ids=str)
+def test_scores_share_what_is_before_a_block_and_stay_the_same(grid, monkeypatch, options):
+    grid.grid_block, seen = 4, []
+    pairs = [(prompt, PROMPTS[-1][: 5 + 2 * n]) for n, prompt in enumerate(PROMPTS[:3])]
+    alone = loglikelihood(grid, pairs, cache="none", batch_size=1, greedy=True, **options)
+    run = grid.partial_states
+    monkeypatch.setattr(
+        grid, "partial_states", lambda parts: seen.extend(len(part.positions) for part in parts) or run(parts)
+    )
+    assert loglikelihood(grid, pairs, batch_size=16, greedy=True, **options) == alone
+    assert loglikelihood(grid, pairs, batch_size=2, greedy=True, **options) == alone
+    assert not grid._memory._taken and sum(size <= 8 + 4 * grid.lookback for size in seen) > len(seen) / 2
