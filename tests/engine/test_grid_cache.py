@@ -59,7 +59,7 @@ def compared(backbone, rng: random.Random, ways) -> list:
     return found[0]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_cache_changes_nothing(grid, seed):
     compared(grid, random.Random(seed), [{"cache": "none", "batch_size": 1}, {"batch_size": 16}])
 
@@ -74,7 +74,7 @@ def test_the_cache_changes_nothing_in_many_rows(grid):
     assert {row.stop for row in rows} == {"complete", "settled", "exit", "cap"}
 
 
-PROMPTS = [[3 + (7 * i + 11 * j) % 380 for j in range(30 + 5 * i % 40)] for i in range(6)]
+PROMPTS = [[3 + (7 * i + 11 * j) % 380 for j in range(30 + 5 * i % 40)] for i in range(5)]
 OPTIONS = {"gen_length": 14, "k": 2, "stop_when_settled": False}
 
 
@@ -107,12 +107,11 @@ def test_a_pass_computes_what_is_not_final_and_nothing_behind_its_block(grid, mo
     assert seen == expected and len(seen) == row.nfe == 7
 
 
-@pytest.mark.parametrize(
-    "budget", [Budget(max_tokens=60), Budget(max_tokens=1, max_held=150), Budget(max_held=1)], ids=str
-)
-def test_no_limit_changes_a_result(grid, budget):
+def test_no_limit_changes_a_result(grid):
     grid.grid_block = 4
-    assert decoded(grid, plans_of(grid), budget) == decoded(grid, plans_of(grid, cache="none"), Budget(max_rows=1))
+    expected = decoded(grid, plans_of(grid, cache="none"), Budget())
+    for budget in (Budget(max_tokens=60), Budget(max_tokens=1, max_held=150)):
+        assert decoded(grid, plans_of(grid), budget) == expected
 
 
 def test_a_row_holds_its_whole_canvas_twice_under_guidance_and_memory_that_ends_changes_nothing(grid, monkeypatch):
@@ -143,11 +142,16 @@ def test_rows_of_a_network_that_keeps_nothing_compute_all_in_every_pass(grid, mo
 
 
 LIKELIHOODS = [
-    {"mc_num": 7},
-    {"mc_num": 40, "mc_se": 2.0},
-    {"likelihood": "l2r", "cfg_scale": 0.5},
-    {"likelihood": "dream", "mc_num": 8, "mc_batch": 4},
-    {"likelihood": "path", "sampler": "med", "entropy_threshold": 2.0},
+    {"mc_num": 7, "cfg_scale": 0.5},
+    *(
+        pytest.param(options, marks=pytest.mark.slow)
+        for options in (
+            {"mc_num": 40, "mc_se": 2.0},
+            {"likelihood": "l2r"},
+            {"likelihood": "dream", "mc_num": 8, "mc_batch": 4},
+            {"likelihood": "path", "sampler": "med", "entropy_threshold": 2.0},
+        )
+    ),
 ]
 
 
