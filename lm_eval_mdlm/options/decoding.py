@@ -50,7 +50,8 @@ class DecodingConfig(SamplerOptions):
     cache: str | None = None
     """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
     stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`. Block-causal
-    checkpoints have `exact` instead, their default, which changes nothing. `none` for passes over whole canvases."""
+    checkpoints have `exact` instead, their default, which changes nothing. `none`, or None where it is given, turns any
+    off."""
     gold_score: bool = False
     """Also report the log-probability that the row's own passes gave to the gold answer; changes nothing else. Needs a
     template with exactly one answer segment, and an evaluation, whose documents have gold answers."""
@@ -99,6 +100,7 @@ class DecodingConfig(SamplerOptions):
                 raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
+        defaults["cache"] = "none"  # as the harness reads that word on a command line as None
         checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
         config = dataclasses.replace(base or cls(), **checked)
         config.refuse_options_of_other_samplers()

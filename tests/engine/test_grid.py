@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from lm_eval.utils import simple_parse_args_string
 
 from lm_eval_mdlm.decoding.proposal import RowKey, gumbel_argmax
 from lm_eval_mdlm.errors import UsageError
@@ -143,6 +144,12 @@ def test_what_is_unset_is_the_familys_default_and_stands_in_the_record():
     assert (off.cache, off.stop_when_settled) == ("none", False)
     everywhere = fitted(DecodingConfig(), grid_block=None, keeps=True)
     assert (everywhere.block_length, everywhere.cache, everywhere.stop_when_settled) == (None, "none", False)
+
+
+def test_the_word_none_turns_the_cache_off_also_after_the_harness_has_made_it_none():
+    for written in ("none", simple_parse_args_string("cache=none")["cache"]):
+        config = DecodingConfig.from_options({"cache": written})
+        assert fitted(config, grid_block=8, keeps=True).cache == "none"
 
 
 REFUSED = [
