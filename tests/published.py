@@ -58,9 +58,15 @@ class Text:
     def masked(self, among: Collection[int] | None = None) -> list[int]:
         return [i for i, t in enumerate(self.region) if t == self.network.mask and (among is None or i in among)]
 
+    def cut(self, size: int) -> list[list[int]]:
+        return [list(range(len(self.region)))[a : a + size] for a in range(0, len(self.region), size)]
+
+    def distributions(self) -> list[list[float]]:
+        return self.network.log_probs(self.prompt, self.region)
+
     def read(self) -> None:
         """A pass."""
-        self.rows = self.network.log_probs(self.prompt, self.region)
+        self.rows = self.distributions()
         self.likeliest = [row.index(max(row)) for row in self.rows]
         draw = self.ways.draw
         self.proposed = {
@@ -145,9 +151,7 @@ class Text:
 
 def blocks_of(text: Text, o: dict[str, Any]) -> list[list[int]]:
     """Of docs/semantics.md section 3, as positions, fixed text included."""
-    size = o.get("block_length", 32)
-    blocks = [list(range(len(text.region)))[a : a + size] for a in range(0, len(text.region), size)]
-    return [block for block in blocks if text.masked(block)]
+    return [block for block in text.cut(o.get("block_length", 32)) if text.masked(block)]
 
 
 def plain(text: Text, o: dict[str, Any]) -> None:

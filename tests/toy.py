@@ -80,18 +80,28 @@ class RandomBackbone(_Direct):
     Args:
         seen: How many of the canvas's last tokens the logits depend on; None for all.
         scale: Spread of the logits.
+        grid_block: Those of a position then depend on the canvas up to the end of its grid block.
     """
 
     def __init__(
-        self, *, vocab_size: int, scale: float = 2.0, seen: int | None = None, end_token_ids: tuple[int, ...] = ()
+        self,
+        *,
+        vocab_size: int,
+        scale: float = 2.0,
+        seen: int | None = None,
+        end_token_ids: tuple[int, ...] = (),
+        grid_block: int | None = None,
     ) -> None:
         super().__init__(vocab_size, vocab_size - 1, end_token_ids)
-        self.scale, self.seen = scale, seen
+        self.scale, self.seen, self.grid_block = scale, seen, grid_block
         self.canvases: list[tuple[int, ...]] = []  # of every pass that went through, canvas by canvas
 
     def read(self, canvas: Tensor) -> Tensor:
         self.canvases.append(tuple(canvas.tolist()))
-        return self.logits_of(self.canvases[-1])
+        if self.grid_block is None:
+            return self.logits_of(self.canvases[-1])
+        ends = range(self.grid_block, len(canvas) + self.grid_block, self.grid_block)
+        return torch.cat([self.logits_of(self.canvases[-1][:end])[end - self.grid_block :] for end in ends])
 
     def logits_of(self, canvas: Sequence[int]) -> Tensor:
         """Logits of every position, for an oracle's own use."""

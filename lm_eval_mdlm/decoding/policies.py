@@ -4,6 +4,7 @@ Each commits at least one eligible position of every row that has any: that is w
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
@@ -67,10 +68,34 @@ class EvenSchedule(_ByScore):
     def steps_of(self, num_masks: int, num_blocks: int) -> int:
         return min(self.steps // num_blocks, num_masks)
 
+    def on_grid(self, block_length: int) -> DecodingPolicy:
+        return BlockSchedule(self.steps, self.score, block_length)
+
     def select(self, candidates: Candidates) -> Mask:
         steps = self.steps // candidates.num_blocks
         quota = candidates.block_masks // steps
         quota = quota + (candidates.block_step < candidates.block_masks % steps)
+        return (ranks(self.score(candidates), candidates.eligible) < quota[:, None]) & candidates.eligible
+
+
+@dataclass(frozen=True)
+class BlockSchedule(_ByScore):
+    """Spread `steps` over a full block of b positions: b // steps a step, one more in its first b % steps steps.
+
+    A block with fewer masks takes them at the same pace, and so fewer steps. Source: the loops of SDAR and LLaDA2.0.
+    """
+
+    steps: int
+    score: Score
+    block_length: int
+
+    def steps_of(self, num_masks: int, num_blocks: int) -> int:
+        each, more = divmod(self.block_length, self.steps)
+        taken = accumulate(each + (step < more) for step in range(self.steps))
+        return 1 + next(step for step, filled in enumerate(taken) if filled >= num_masks)
+
+    def select(self, candidates: Candidates) -> Mask:
+        quota = self.block_length // self.steps + (candidates.block_step < self.block_length % self.steps)
         return (ranks(self.score(candidates), candidates.eligible) < quota[:, None]) & candidates.eligible
 
 

@@ -110,6 +110,13 @@ class DecodingPolicy(abc.ABC):
         """The same rule for a certain model's tokens; UsageError if they do not fit."""
         return self
 
+    def on_grid(self, block_length: int) -> "DecodingPolicy":
+        """The same rule for networks whose blocks, `block_length` positions each, lie on a grid with the prompt.
+
+        How many blocks hold masks then depends on the prompt.
+        """
+        return self
+
     def begin(self) -> Any:
         """A row's memory before its first pass."""
         return None

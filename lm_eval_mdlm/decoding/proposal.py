@@ -24,6 +24,11 @@ class RowKey:
         content = repr((seed, list(prompt_ids), list(region_ids), repeat)).encode()
         return cls(hashlib.blake2b(content, digest_size=16).digest())
 
+    def of_part(self, number: int) -> "RowKey":
+        """The source of a part's own random numbers; part 0 takes those of the whole."""
+        content = self.digest + repr(("part", number)).encode()
+        return RowKey(hashlib.blake2b(content, digest_size=16).digest()) if number else self
+
     def seed(self, purpose: str, *where: int) -> int:
         """A seed in [0, 2**128) for one purpose at one place, such as a step and a position."""
         content = self.digest + repr((purpose, *where)).encode()

@@ -51,6 +51,8 @@ class Candidates:
     """What the policy left with each row after its last pass."""
     biases: tuple[Bias | None, ...] = ()
     """What a look adds to logits, one per row, for samples to be drawn with it too; empty for none at all."""
+    standing: Int[Tensor, "B N"] | None = None
+    """Token that is on the canvas; None for policies that revise nothing."""
     divergence: Float[Tensor, "B N"] | None = None
     """KL divergence of an eligible position's distribution from the one in the pass before, nats; NaN in the first pass
     of a block, undefined elsewhere. None unless a policy compares."""

@@ -71,6 +71,9 @@ class Wrapped(DecodingPolicy):
     def bound(self, vocabulary: Vocabulary) -> DecodingPolicy:
         return replace(self, rule=self.rule.bound(vocabulary))
 
+    def on_grid(self, block_length: int) -> DecodingPolicy:
+        return replace(self, rule=self.rule.on_grid(block_length))
+
     def begin(self) -> Any:
         return self.rule.begin()
 

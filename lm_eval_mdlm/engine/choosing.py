@@ -19,12 +19,11 @@ from .query import Reading
 from .reader import grouped
 from .readout import Readout
 from .row import Row
+from .standing import Standing
 
 
 SEEN_ANEW = ("entropy", "confidence", "margin", "logit_gap", "argmax")
 """Columns that a look may replace."""
-PER_ROW = ("block_masks", "block_step", "block_start", "block_span", "num_blocks")
-"""Numbers of a row that a policy may see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +107,7 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         own = [getattr(row, name) for row in rows]
         return grid.of(own[0] if len(own) == 1 else np.concatenate(own))
 
-    numbers = torch.tensor([[getattr(row, name) for row in rows] for name in PER_ROW])
+    numbers = torch.tensor([_numbers(row.standing) for row in rows]).T
     argmax = grid.of(reading.argmax)
     return Candidates(
         entropy=grid.of(reading.entropy),
@@ -129,7 +128,14 @@ def _candidates(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, g
         num_blocks=numbers[4],
         memories=tuple(row.memory for row in rows),
         divergence=grid.of(reading.divergence) if policy.compares else None,
+        standing=over_wanted("wanted_standing") if policy.revises else None,
     )
+
+
+def _numbers(standing: Standing) -> tuple[int, ...]:
+    """Of a row, those that a policy may see."""
+    start, stop = standing.span
+    return len(standing.block), standing.step, start, stop - start, standing.num_blocks
 
 
 def _noise(row: Row) -> NDArray[np.float32]:
@@ -165,7 +171,7 @@ def _check(policy: DecodingPolicy, rows: Sequence[Row], candidates: Candidates, 
     if stray.any():
         raise RuntimeError(f"{policy} wants to change positions that it may not; a policy must stay in its scope.")
     if policy.may_pause or policy.revises:  # then a change alone is no progress
-        limits = [policy.most_steps(row.num_masks) for row in rows]
+        limits = [policy.most_steps(row.standing.num_masks) for row in rows]
         late = [row.steps for row, most in zip(rows, limits, strict=True) if most is None or row.steps >= most]
         if late:
             raise RuntimeError(f"{policy} has not ended a row after {late[0]} passes; a policy must keep its limit.")

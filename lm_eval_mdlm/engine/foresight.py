@@ -76,6 +76,11 @@ class _WatchedRow(Row):
         self._answer_at = np.array(plan.region.answer_positions, dtype=np.int64)
 
     @property
+    def watches_answer(self) -> bool:
+        """See `Row`."""
+        return bool(self._rules)
+
+    @property
     def watches(self) -> tuple[_Watch, ...]:
         """One per rule."""
         watches: tuple[_Watch, ...] = self._exit_memory

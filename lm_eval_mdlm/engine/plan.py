@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..canvas.template import Region
 from ..canvas.text import TextRule
-from ..decoding.blocks import split_into_blocks
+from ..decoding.blocks import Blocks
 from ..decoding.exits import ExitRule
 from ..decoding.logits import LogitRule
 from ..decoding.policy import DecodingPolicy
@@ -20,7 +20,8 @@ class RowPlan:
     prompt_ids: tuple[int, ...]
     region: Region
     policy: DecodingPolicy
-    block_length: int
+    blocks: Blocks
+    """How the region is cut."""
     logit_rule: LogitRule
     key: RowKey
     mask_token_id: int
@@ -43,6 +44,17 @@ class RowPlan:
     lookback: int = 0
     """The backbone's: how far before a token the state lies from which it is predicted."""
 
+    def final_before(self, position: int) -> int | None:
+        """Where on the canvas all begins that a text's tokens from this position of the region on may change.
+
+        None where nothing is kept between passes, or not exactly.
+        """
+        if self.cache is None or not self.cache.is_exact:
+            return None
+        # A token that is read from the state before its own needs the block of that one, too.
+        first = self.blocks.number(position) - self.lookback
+        return max(0, len(self.prompt_ids) + self.blocks.start(first))
+
     @property
     def canvas_length(self) -> int:
         """Tokens of prompt and region."""
@@ -52,7 +64,7 @@ class RowPlan:
     def nominal_nfe(self) -> int | None:
         """Forward passes of the row if nothing ends it early; None where the network decides how many."""
         masked = [i for i, token in enumerate(self.region.token_ids) if token == self.mask_token_id]
-        blocks = split_into_blocks(masked, self.block_length)
+        blocks = self.blocks.split(masked)
         steps = [self.policy.steps_of(len(block), len(blocks)) for block in blocks]
         known = [own for own in steps if own is not None]
         return self.nfe_per_step * sum(known) if len(known) == len(steps) else None

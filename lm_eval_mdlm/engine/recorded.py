@@ -42,7 +42,7 @@ class Step:
     answer_entropy: float | None
     """Nats; None without an answer to decode."""
     is_partial: bool
-    """Whether the pass recomputed only part of the canvas."""
+    """Whether the pass took keys and values as an approximate cache had them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class RecordedRow(Row):
                 confidence=change.confidence,
                 log_prob=change.log_prob,
                 answer_entropy=own.answer_entropy,
-                is_partial=self.is_partial,
+                is_partial=self.is_approximate,
             )
         )
         super().advance(own)

@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decoding.blocks import split_into_blocks
 from ..decoding.exits import AnswerView
-from ..decoding.policy import Progress
 from ..decoding.restriction import Draw
+from .cache import Place
 from .change import Change
+from .gold_watch import GoldWatch
 from .job import Job, Kind
 from .kept import Kept
 from .plan import RowPlan
 from .query import Query, Reading
 from .record import Generation
+from .standing import Standing
 
 
 class Row(Job):
@@ -26,59 +27,30 @@ class Row(Job):
         self.plan, self.kind = plan, kind
         self.canvas = np.array([*plan.prompt_ids, *plan.region.token_ids], dtype=np.int64)
         """(L,) prompt and region."""
-        self.steps, self.block_step, self.partial_steps, self._block = 0, 0, 0, 0
+        self.steps, self.partial_steps = 0, 0
         self.slots: list[Any] = []
         self.answer_entropy: float | None = None
         self.exit_step: int | None = None
         self.settled = False
+        self.standing = Standing(ids == plan.mask_token_id, plan.blocks)
         self._offset = len(plan.prompt_ids)
-        self._masked = ids == plan.mask_token_id
-        self._free, self._none = self._masked.copy(), np.zeros_like(self._masked)
-        self._block_length = plan.block_length if plan.policy.has_fixed_blocks else len(ids)
-        blocks = split_into_blocks(np.flatnonzero(self._masked).tolist(), self._block_length)
-        self._blocks = [np.array(block) for block in blocks]
         self.memory: Any = plan.policy.begin()
         self._exit_memory: Any = None
         self._is_answer = np.zeros(len(ids), dtype=bool)
         self._is_answer[list(plan.region.answer_positions)] = True
-        self._gold_at = np.array(plan.region.answer_positions[: len(plan.gold)], dtype=np.int64)
-        self._targets = np.zeros(len(ids), dtype=np.int64)  # at positions that are not watched any token will do
-        self._targets[self._gold_at] = plan.gold
-        self._committed_in, self._log_probs = np.zeros(len(ids), np.int64), np.full(len(ids), np.nan, np.float32)
-        self._known_recomputed: NDArray[np.int64] | None = None
+        self._none = np.zeros_like(self._is_answer)
+        self._committed_in = np.zeros(len(ids), dtype=np.int64)
+        self._gold = GoldWatch(plan.region.answer_positions, plan.gold, len(ids))
+        self._final_until = 0
+        self._known_computed: NDArray[np.int64] | None = None
         self._before: Kept | None = None  # of the last pass over the same block
         self._settle()  # a given answer may hold a stop string with nothing to be decoded before it
         self._look()
 
     @property
-    def num_blocks(self) -> int:
-        """Blocks that held masks at the start."""
-        return len(self._blocks)
-
-    @property
-    def block_masks(self) -> int:
-        """Masks that the current block held when it opened."""
-        return len(self._blocks[self._block])
-
-    @property
-    def block_start(self) -> int:
-        """Index in the region at which the current block begins."""
-        return int(self._blocks[self._block][0]) // self._block_length * self._block_length
-
-    @property
-    def block_span(self) -> int:
-        """Positions that the current block spans, the last one perhaps fewer than others."""
-        return min(self._block_length, len(self._masked) - self.block_start)
-
-    @property
-    def num_masks(self) -> int:
-        """Masks at the start."""
-        return int(self._free.sum())
-
-    @property
     def complete(self) -> bool:
         """Whether nothing is left to be filled."""
-        return self._block == len(self._blocks)
+        return self.standing.complete
 
     @property
     def capped(self) -> bool:
@@ -113,6 +85,11 @@ class Row(Job):
         return ids
 
     @property
+    def watches_answer(self) -> bool:
+        """Whether every pass has to hold the answer."""
+        return self.plan.exit_rule is not None
+
+    @property
     def canvases(self) -> list[NDArray[np.int64]]:
         """What a pass is run on: the canvas and, under guidance, the one with its prompt masked."""
         if not self.plan.logit_rule.guided:
@@ -122,16 +99,19 @@ class Row(Job):
         return [self.canvas, unconditional]
 
     @property
+    def is_approximate(self) -> bool:
+        """Whether the next pass takes keys and values for others than they would be in a pass over all that it sees."""
+        return self.is_partial and self.plan.cache is not None and not self.plan.cache.is_exact
+
+    @property
     def is_partial(self) -> bool:
-        """Whether the next pass recomputes only part of the canvas."""
-        return self.plan.cache is not None and self.block_step > 0
+        """See `Job`."""
+        return self.plan.cache is not None and not self.complete and self.plan.cache.reuses(self._place())
 
     @property
     def tokens_of_next_pass(self) -> int:
         """See `Job`; guidance doubles them."""
-        if not self.is_partial:
-            return self.plan.tokens_per_pass
-        return len(self._recomputed()) * self.plan.nfe_per_step
+        return len(self._computed()) * self.plan.nfe_per_step
 
     @property
     def held_positions(self) -> int:
@@ -140,43 +120,54 @@ class Row(Job):
 
     def query(self) -> Query:
         """See `Job`."""
+        cache, canvases = self.plan.cache, self.canvases
         return Query(
-            canvases=self.canvases,
+            canvases=canvases if cache else [canvas[: self._offset + self._reach] for canvas in canvases],
             wanted=self._offset + self.wanted,
             rule=self.plan.logit_rule,
             targets=self._wanted_targets() if self.plan.gold or self.plan.policy.revises else None,
-            recomputed=None if self.plan.cache is None else self._recomputed(),
+            recomputed=self._computed() if cache else None,
             looked_at=self.plan.policy.looks or self.plan.policy.compares,
             compared=None if self._before is None else self._before.beside(self.wanted, self.wanted_eligible),
         )
 
     def _wanted_targets(self) -> NDArray[np.int64]:
         """Gold tokens at masks, and at revisable positions the tokens that stand there."""
-        return np.where(self.wanted_revisable, self.canvas[self._offset + self.wanted], self._targets[self.wanted])
+        return np.where(self.wanted_revisable, self.wanted_standing, self._gold.tokens[self.wanted])
 
-    def _recomputed(self) -> NDArray[np.int64]:
-        """Positions of the canvas that the next pass computes under a cache, ascending."""
-        if self._known_recomputed is None:  # asked for several times a step
-            self._known_recomputed = self._find_recomputed()
-        return self._known_recomputed
+    @property
+    def wanted_standing(self) -> NDArray[np.int64]:
+        """Tokens on the canvas at wanted positions."""
+        return self.canvas[self._offset + self.wanted]
 
-    def _find_recomputed(self) -> NDArray[np.int64]:
-        if self.plan.cache is None or not self.is_partial:
-            return np.arange(len(self.canvas))
-        start = self.block_start
-        inside = np.zeros(len(self.canvas), dtype=bool)
-        inside[self._offset :] = self.plan.cache.recomputed(self.plan.region, start, start + self.plan.block_length)
-        wanted = self._offset + self.wanted
-        inside[wanted] = inside[np.maximum(wanted - self.plan.lookback, 0)] = True
-        return np.flatnonzero(inside)
+    def _computed(self) -> NDArray[np.int64]:
+        """Positions of the canvas that the next pass computes, ascending."""
+        if self._known_computed is None:  # asked for several times a step
+            cache, whole = self.plan.cache, not self.is_partial
+            self._known_computed = (
+                np.arange(self._offset + self._reach) if cache is None or whole else cache.computed(self._place())
+            )
+        return self._known_computed
+
+    def _place(self) -> Place:
+        return Place(
+            region=self.plan.region,
+            offset=self._offset,
+            span=self.standing.span,
+            step=self.standing.step,
+            final_until=self._final_until,
+            stop=self._offset + self._reach,
+            wanted=self._offset + self.wanted,
+            lookback=self.plan.lookback,
+        )
 
     def entropy_of_answer(self, entropies: NDArray[np.float32]) -> float | None:
-        """Sum over the masked answer positions, nats; None without an answer to decode.
+        """Sum over the masked answer positions, nats; None without an answer to decode, or if not all were in the pass.
 
         Args:
             entropies: Of the `wanted` positions, nats.
         """
-        if not self.plan.region.answer_positions:
+        if not self.plan.region.answer_positions or (self.standing.masked & self._is_answer)[self._reach :].any():
             return None
         return math.fsum(entropies[self.wanted_answer].tolist())
 
@@ -195,7 +186,7 @@ class Row(Job):
             confidence=reading.confidence[own],
             logit_gap=reading.logit_gap[own],
             argmax=reading.argmax[own],
-            share_committed=1 - int(self._masked.sum()) / max(self.num_masks, 1),
+            share_committed=self.standing.share_committed,
             memory=memory,
         )
 
@@ -211,16 +202,20 @@ class Row(Job):
         """Write the tokens, count the pass, and open the next block if this one is finished."""
         if change.log_probs is not None:
             masks = ~self.wanted_revisable
-            self._log_probs[self.wanted[masks]] = change.log_probs[masks]
-        self._write(change)
+            self._gold.note(self.wanted[masks], change.log_probs[masks])
         self.answer_entropy = change.answer_entropy
-        self.partial_steps += self.is_partial
-        self.steps, self.block_step = self.steps + 1, self.block_step + 1
+        self.partial_steps += self.is_approximate
+        self._final_until = self.plan.final_before(int(self.standing.block[0])) or 0
+        self._write(change)
+        self.steps += 1
+        self.standing.step += 1
         if change.exited:
             self.exit_step = self.steps
-        opens = False
-        while not self.complete and self._is_block_finished():  # the cap may fill answers in blocks far behind
-            self._block, self.block_step, opens = self._block + 1, 0, True
+        opens, memory = False, self.memory
+        while not self.complete and self.plan.policy.completes(self.standing.num_left, memory):
+            self.standing.open_next()
+            # The cap may fill answers in blocks far behind, of which the policy remembers nothing.
+            opens, memory = True, self.plan.policy.begin()
         # Tokens that may still change settle nothing.
         if opens or self.plan.policy.is_final(self.memory):
             self._settle()
@@ -229,17 +224,14 @@ class Row(Job):
             self.slots = []  # for other rows, also while this one is still held
         self._look()
 
-    def _is_block_finished(self) -> bool:
-        return self.plan.policy.completes(int(self._masked[self._blocks[self._block]].sum()), self.memory)
-
     def _write(self, change: Change) -> None:
         self.canvas[self._offset + change.positions] = change.tokens
         self._committed_in[change.positions] = self.steps + 1
-        self._masked[change.positions] = False
+        self.standing.masked[change.positions] = False
         if len(change.remasked):
             self.canvas[self._offset + change.remasked] = self.plan.mask_token_id
             self._committed_in[change.remasked] = 0
-            self._masked[change.remasked] = True
+            self.standing.masked[change.remasked] = True
         self.memory, self._exit_memory = change.memory, change.exit_memory
 
     def _settle(self) -> None:
@@ -248,9 +240,11 @@ class Row(Job):
 
     def _look(self) -> None:
         """Work out what the next step needs to see."""
-        self._known_recomputed = None
+        self._known_computed = None
         eligible, revisable = self._find_scope()
-        answer = self._masked & self._is_answer
+        answer = self.standing.masked & self._is_answer
+        self._reach = self._find_reach(answer)
+        answer[self._reach :] = False
         self.wanted = np.flatnonzero(eligible | answer | revisable)
         """Positions whose distributions the next step needs, ascending: eligible and revisable ones, and the answer."""
         self.wanted_answer = answer[self.wanted]
@@ -260,26 +254,30 @@ class Row(Job):
         self.wanted_revisable = revisable[self.wanted]
         """Which of them are committed tokens that the policy may replace or take back."""
 
+    def _find_reach(self, answer: NDArray[np.bool_]) -> int:
+        """How many positions of the region the next pass holds, given where the masked answer positions are."""
+        if self.complete:
+            return len(answer)
+        last, blocks = self.standing.block_number, self.plan.blocks
+        if answer.any() and (self.watches_answer or self.next_is_last):
+            last = max(last, blocks.number(int(answer.nonzero()[0][-1])))
+        return blocks.reach(last, len(answer))
+
     def _find_scope(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Of the region, where the policy may commit, and what it may replace or take back."""
-        policy, eligible, revisable = self.plan.policy, np.zeros_like(self._masked), self._none
+        policy, standing = self.plan.policy, self.standing
+        eligible, revisable = self._none.copy(), self._none
         if self.complete:
             return eligible, revisable
-        block = self._blocks[self._block]
         if policy.has_fixed_blocks and not policy.revises:  # so it is in almost all passes
-            eligible[block] = self._masked[block]
+            eligible[standing.block] = standing.masked[standing.block]
             return eligible, revisable
-        progress = Progress(self._masked, self._free, block, self.memory)
+        progress = standing.progress(self.memory)
         found = policy.revisable(progress)
         if found is not None:
-            revisable = found & self._free & ~self._masked
-        return self._masked & policy.scope(progress), revisable
-
-    @property
-    def gold_log_prob(self) -> float | None:
-        """Of the gold tokens, each in the last pass in which its position was a mask, nats; None if none was read."""
-        own = self._log_probs[self._gold_at]
-        return None if not len(own) or np.isnan(own).any() else math.fsum(own.tolist())
+            revisable = found & standing.free & ~standing.masked
+        eligible[slice(*standing.span)] = True
+        return standing.masked & policy.scope(progress) & eligible, revisable & eligible
 
     def generation(self, record_steps: bool) -> Generation:
         """The record of a finished row."""
@@ -294,7 +292,7 @@ class Row(Job):
             early_exit=self.exit_step is not None,
             exit_step=self.exit_step,
             answer_entropy=self.answer_entropy,
-            gold_logprob=self.gold_log_prob,
+            gold_logprob=self._gold.log_prob,
             truncated=self.plan.truncated,
             commit_steps=[step or None for step in self._committed_in.tolist()] if record_steps else None,
         )

@@ -127,8 +127,8 @@ class Schedule(Generic[Key]):
     def of_next_pass(self) -> list[Seat[Key]]:
         """As many live jobs as a pass may compute, those that have waited first; the others keep what they hold.
 
-        Jobs without a cache always all fit. With one, several may come to a block's first pass, over whole canvases,
-        at the same time.
+        Where all passes are over whole canvases they always all fit. Else several may come to a larger pass at the same
+        time: the first one of a block under an approximate cache, say.
         """
         room = self.budget.max_tokens
         if room is None:

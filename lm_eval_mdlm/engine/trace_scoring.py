@@ -68,7 +68,8 @@ def scoring_trace(plan: TracePlan) -> Work[TraceScore]:
     """Score the answer of one trace after all prefixes, whose passes need not wait for each other."""
     own = plan.estimator.maskings(plan.num_scored, plan.text.key)
     canvas = np.array([*plan.text.row.prompt_ids, *plan.text.text_ids], dtype=np.int64)
-    passes = [[MaskedText(plan.text, canvas, _of_region(plan, prefix, one)) for one in own] for prefix in plan.prefixes]
+    hidden = [[_of_region(plan, prefix, one) for one in own] for prefix in plan.prefixes]
+    passes = [[MaskedText(plan.text, canvas, [masking]) for masking in maskings] for maskings in hidden]
     jobs = [job for jobs in passes for job in jobs]
     yield jobs
     return TraceScore(
@@ -88,5 +89,5 @@ def _of_region(plan: TracePlan, prefix: int, one: Masking) -> Masking:
 
 
 def _log_prob(plan: TracePlan, own: Sequence[Masking], jobs: Sequence[MaskedText]) -> float:
-    found = [job.log_probs for job in jobs if job.log_probs is not None]
+    found = [log_probs for job in jobs for log_probs in job.log_probs]
     return plan.estimator.estimate(plan.num_scored, own, found).value

@@ -21,6 +21,7 @@ from ..options.loading import LoadingConfig, split_options
 from ..running.answering import Answered, run as answer_all
 from ..running.budget import budget_of
 from ..running.known import known_in
+from ..running.planning import fitted_to
 from ..running.processes import ProcessGroup
 from ..running.question import Question
 from ..running.recording import recorder_in
@@ -65,8 +66,9 @@ class MDLM(LM):  # type: ignore[misc]
         self._rank, self._world_size = self._group.rank, self._group.world_size
         self.backbone = load_backbone(**self.loading.for_backbone(self._group.device(self.loading.device)))
         self._device = self.backbone.device
+        self.config = fitted_to(self.backbone, self.config)
         self.budget = budget_of(
-            self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.cache != "none"
+            self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.keeps
         )
         encoder = text_encoder(self.backbone.tokenizer, self.backbone.mask_token_id)
         self._chat = ChatTokenizer(encoder, self.loading.chat_variables())
@@ -74,9 +76,7 @@ class MDLM(LM):  # type: ignore[misc]
         self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)
         self._scores = ScoreReader(self.backbone, self._chat, self.config, self.likelihood, self._say_once)
         self._given = (*given, *(["record_steps"] if self.loading.record_steps else [])), tuple(likelihood)
-        self._rendered: set[int] = set()
-        self._said: set[str] = set()
-        self._has_shared = False
+        self._rendered, self._said, self._has_shared = set[int](), set[str](), False
         self._run = self._new_run(Started())
         self._open: list[Run] = []
         for line in self.loading.without_effect(self.config):

@@ -16,7 +16,7 @@ from ..options.loading import LoadingConfig
 from ..options.values import flag
 from ..running.generation import RowRequest
 from ..running.gold import gold_of
-from ..running.planning import template_holds_mask
+from ..running.planning import fitted_to, lines_about, template_holds_mask
 from ..running.question import Origin
 from .chat import ChatTokenizer
 from .gold import GOLD_ANSWER
@@ -215,6 +215,9 @@ class RequestReader:
             config = dataclasses.replace(config, gold_score=False)
         self._check_sampling(generation_kwargs, config)
         self._check_stop_strings(config)
+        for line in lines_about(self._backbone, config):
+            self._say(line)
+        config = fitted_to(self._backbone, config)
         return config if config.seed is not None else dataclasses.replace(config, seed=run.seed)
 
     def _check_sampling(self, generation_kwargs: Mapping[str, Any], config: DecodingConfig) -> None:

@@ -125,6 +125,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "credit_strength": lambda name, value: values.number(name, value, maximum=MOST_STRENGTH),
     "relaxed_threshold": _probability,
     "radius": _at_least(1, MOST),
+    "edit_threshold": _probability,
+    "max_edit_passes": _at_least(0, MOST_PASSES),
     "gen_length": _at_least(1),
     "block_length": _at_least(1, MOST),
     "template": _template,

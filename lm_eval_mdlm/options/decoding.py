@@ -7,7 +7,6 @@ from typing import Any
 
 from ..canvas.template import Template
 from ..decoding.exits import ExitRule
-from ..decoding.frequencies import TokenFrequencies
 from ..decoding.policy import DecodingPolicy
 from ..decoding.wrapping import Deferred, Spaced
 from ..errors import UsageError
@@ -15,6 +14,7 @@ from . import values
 from .checks import CHECKS
 from .exits import EXIT_RULES, OPTIONS, check_units
 from .foreign_names import instead_of
+from .sampler_options import SamplerOptions
 from .samplers import SAMPLERS, describe
 
 
@@ -23,76 +23,9 @@ DEFAULT_BLOCK_LENGTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodingConfig:
+class DecodingConfig(SamplerOptions):
     """Options of a request. Every field is a key of `--model_args` and of `--gen_kwargs`; None means not set."""
 
-    sampler: str = "fixed_k"
-    """Which positions are committed in a step: a name in `samplers.SAMPLERS`."""
-    k: int | None = None
-    """`fixed_k`: positions per step, at least 1; 1 if unset."""
-    score: str | None = None
-    """`fixed_k`: what orders the positions, a name in `samplers.SCORES`; entropy if unset."""
-    steps: int | None = None
-    """`fixed_k`: total steps, spread evenly, instead of `k`; a multiple of the blocks that hold masks. `dream`: steps
-    over the whole region; as many as it has masks if unset."""
-    entropy_threshold: float | None = None
-    """`med`: lambda, nats, at least 0; 0.2 if unset."""
-    k_max: int | None = None
-    """`med`: most commits per step, at least 1; no cap if unset."""
-    entropy_bound: float | None = None
-    """`entropy_bound`: nats, at least 0; 0.1 if unset."""
-    confidence_threshold: float | None = None
-    """`confidence_threshold`, `klass`, `credit`, `local_leap`, `ada_block`, `sliding_block`, `slow_fast`: from 0 to 1;
-    0.9, in `slow_fast` 0.85, if unset."""
-    factor: float | None = None
-    """`confidence_factor`: at least 0; 1.0 if unset."""
-    slow_threshold: float | None = None
-    """`slow_fast`: confidence above which a mask is within the horizon, from 0 to 1; 0.1 if unset."""
-    max_slow_steps: int | None = None
-    """`slow_fast`: most passes of an exploration, at least 1; 8 if unset."""
-    stable_window: int | None = None
-    """`slow_fast`: horizons that must agree, at least 1; 2 if unset."""
-    stable_variance: float | None = None
-    """`slow_fast`: variance, in squared positions, below which they do, at least 0; 1.0 if unset."""
-    delimiter_threshold: float | None = None
-    """`ada_block`: probability from which on a delimiter ends the block, from 0 to 1; 0.3 if unset."""
-    delimiters: tuple[int | str, ...] | None = None
-    """`ada_block`: token ids, or texts of one token each; a newline if unset."""
-    max_block_length: int | None = None
-    """`sliding_block`: most positions of the window, at least 1; no limit if unset."""
-    skip: int | None = None
-    """`dus`: the first stride is the block's length over 2 to this power, at least 1; 1 if unset."""
-    remask_below: float | None = None
-    """`dus`: confidence below which a position waits for the block's last pass, from 0 to 1; 0.3 if unset."""
-    token_frequencies: TokenFrequencies | None = None
-    """`score=pc`: file that `lm-eval-mdlm frequencies` wrote with the checkpoint's tokenizer."""
-    pc_lambda: float | None = None
-    """`score=pc`: how much an early position counts, at least 0; 0.25 if unset."""
-    pc_alpha: float | None = None
-    """`score=pc`: most that a rare token counts, nats, above 0; 10 if unset."""
-    remdm_share: float | None = None
-    """`remdm`: share of the masks that is filled before tokens are taken back, from 0 to 1; 0.875 if unset."""
-    remdm_loops: int | None = None
-    """`remdm`: tokens that are taken back, at least 0; 32 if unset."""
-    kl_threshold: float | None = None
-    """`klass`: nats, at least 0; 0.01 if unset."""
-    history: int | None = None
-    """`klass`: passes in a row of which a position must have changed by less than `kl_threshold`, at least 1; 2 if
-    unset."""
-    credit_decay: float | None = None
-    """`credit`: share of a token's credit that is left at the next pass, from 0 to 1; 0.8 if unset."""
-    credit_exponent: float | None = None
-    """`credit`: of the probability that a likeliest token is credited with, at least 0; 0.2 if unset."""
-    credit_strength: float | None = None
-    """`credit`: nats that a logit gains per log(1 + credit), from 0 to 1e6; 0.7 if unset."""
-    relaxed_threshold: float | None = None
-    """`local_leap`: confidence near a position that reaches `confidence_threshold`, from 0 to it; 0.75 if unset."""
-    radius: int | None = None
-    """`local_leap`: positions to either side that count as near, at least 1; 4 if unset."""
-    alg: str | None = None
-    """`dream`: what orders the positions, a name in `dream.ALGORITHMS`; entropy if unset."""
-    alg_temp: float | None = None
-    """`dream`: above 0, positions are drawn with softmax(confidence / alg_temp), at least 0; 0 if unset."""
     min_distance: float | None = None
     """Any sampler: keep positions that are committed together apart, by max(2, floor(m g / b)) for this g, m eligible
     masks and a block of b positions; off if unset."""
@@ -102,7 +35,8 @@ class DecodingConfig:
     """Masks in the region, at least 1; the template's number, or 256, if unset. Resizes a template's reasoning."""
     block_length: int | None = None
     """Positions per block, at least 1; 32 if unset. `gen_length` or more for one block (any order), 1 for left to
-    right. Samplers without fixed blocks refuse it; those of `ada_block` and `sliding_block` it sizes."""
+    right. Samplers without fixed blocks refuse it; those of `ada_block` and `sliding_block` it sizes. Block-causal
+    checkpoints have blocks of their own, as if unset, and refuse any other value."""
     template: Template | None = None
     """Segments of reasoning, fixed text and answer that fill the region; a region of masks only if unset."""
     exit_rule: str | None = None
@@ -113,14 +47,17 @@ class DecodingConfig:
     max_nfe: int | None = None
     """Most forward passes of a row, at least 1; it then ends as it stands, but for an answer, which is filled from the
     last pass. As many as the sampler takes if unset."""
-    cache: str = "none"
+    cache: str | None = None
     """Approximate: `prefix` or `dual` recompute only part of the canvas in all passes of a block but its first, with
-    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`."""
+    stale keys and values for the rest. It changes results; passes so saved are counted as `nfe_partial`. Block-causal
+    checkpoints have `exact` instead, their default, which changes nothing. `none`, or None where it is given, turns any
+    off."""
     gold_score: bool = False
     """Also report the log-probability that the row's own passes gave to the gold answer; changes nothing else. Needs a
     template with exactly one answer segment, and an evaluation, whose documents have gold answers."""
-    stop_when_settled: bool = False
-    """Also end a row once its text can no longer change; never changes the text, only its NFE."""
+    stop_when_settled: bool | None = None
+    """Also end a row once its text can no longer change; never changes the text, only its NFE. If unset, False, but
+    True for block-causal checkpoints."""
     temperature: float = 0.0
     """0 takes the most likely token; above, tokens are sampled from softmax(logits / temperature)."""
     top_k: int | None = None
@@ -163,10 +100,11 @@ class DecodingConfig:
                 raise UsageError(f"unknown decoding option {name!r}.{hint} Known: {', '.join(CHECKS)}.")
         # None on a command line, in YAML or in Python takes an option back to its default.
         defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(cls)}
+        defaults["cache"] = "none"  # as the harness reads that word on a command line as None
         checked = {n: defaults[n] if v is None else CHECKS[n](n, v) for n, v in options.items()}
         check_units({} if base is None else {name: getattr(base, name) for name in OPTIONS}, checked)
         config = dataclasses.replace(base or cls(), **checked)
-        config._refuse_options_of_other_samplers()
+        config.refuse_options_of_other_samplers()
         config._check_together()
         return config
 
@@ -183,12 +121,12 @@ class DecodingConfig:
                 f"block_length={self.block_length} would be ignored by sampler={self.sampler}, which has no fixed "
                 f"blocks; leave it out (block_length=None takes a task's away)."
             )
-        if self.cache != "none" and not policy.has_fixed_blocks:
+        if self.keeps and not policy.has_fixed_blocks:
             raise UsageError(
                 f"cache={self.cache} keeps what is outside of a block, and sampler={self.sampler} has no fixed blocks; "
                 f"leave cache out."
             )
-        for name in SAMPLERS[self.sampler].ignored(self._sampler(), self.temperature):
+        for name in SAMPLERS[self.sampler].ignored(self.sampler_alone(), self.temperature):
             if (value := getattr(self, name)) is not None:
                 raise UsageError(
                     f"{name}={value} would be ignored by sampler={self.sampler} as it is set here; leave it out "
@@ -196,19 +134,6 @@ class DecodingConfig:
                 )
         if self.max_nfe == 1 and self.cfg_scale > 0:
             raise UsageError("max_nfe must be at least 2 with cfg_scale above 0, whose steps cost 2 passes, got 1.")
-
-    def _refuse_options_of_other_samplers(self) -> None:
-        homes: dict[str, list[str]] = {}
-        for sampler, known in SAMPLERS.items():
-            for name in known.options:
-                homes.setdefault(name, []).append(sampler)
-        for name, samplers in homes.items():
-            value = getattr(self, name)
-            if value is not None and self.sampler not in samplers:
-                raise UsageError(
-                    f"{name}={value} belongs to sampler={' or '.join(samplers)} and would be ignored by sampler="
-                    f"{self.sampler}; leave it out, or change the sampler."
-                )
 
     def exit(self) -> ExitRule | None:
         """When a row ends because its answer is clear; None for never.
@@ -227,16 +152,11 @@ class DecodingConfig:
 
     @property
     def _has_block_length(self) -> bool:
-        return "block_length" in SAMPLERS[self.sampler].shared or self._sampler().has_fixed_blocks
-
-    def _sampler(self) -> DecodingPolicy:
-        sampler = SAMPLERS[self.sampler]
-        given = {name: getattr(self, name) for name in (*sampler.options, *sampler.shared)}
-        return sampler.make(**{name: value for name, value in given.items() if value is not None})
+        return "block_length" in SAMPLERS[self.sampler].shared or self.sampler_alone().has_fixed_blocks
 
     def policy(self) -> DecodingPolicy:
         """The rule that chooses positions."""
-        policy = self._sampler()
+        policy = self.sampler_alone()
         if self.defer_end_of_text:
             policy = Deferred(policy)
         return policy if self.min_distance is None else Spaced(policy, self.min_distance)
@@ -282,6 +202,11 @@ class DecodingConfig:
             return self.template
         return self.template.resized(self.gen_length)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether rows keep keys and values between passes, once the options are fitted to a network."""
+        return self.cache not in (None, "none")
+
     def effective(self) -> dict[str, Any]:
         """Every option that has an effect, defaults included, as plain values for the record."""
         own = {name for sampler in SAMPLERS.values() for name in sampler.options}
@@ -290,9 +215,11 @@ class DecodingConfig:
         template = self.template
         if template and self.gen_length:
             template = template.resized(self.gen_length)
+        plain["cache"] = self.cache or "none"
+        plain["stop_when_settled"] = bool(self.stop_when_settled)
         plain["gen_length"] = self.gen_length or (template.gen_length if template else DEFAULT_GEN_LENGTH)
         plain["block_length"] = self.positions_per_block if self._has_block_length else None
         if self.exit_threshold is not None:
             plain["exit_rule"] = self.exit_rule or "entropy"
         plain["template"] = template and [{s.kind: s.text or s.length} for s in template.segments]
-        return {"sampler": self.sampler, **describe(self._sampler()), **plain}
+        return {"sampler": self.sampler, **describe(self.sampler_alone()), **plain}

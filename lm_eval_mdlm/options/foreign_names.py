@@ -22,7 +22,7 @@ _SETTLED = "stop_when_settled=True"
 _END_IDS = "suppress_tokens with the end-of-text token's id or name"
 _UNTIL = "until, in --gen_kwargs as JSON"
 _EVERYTHING = "accelerate launch or torchrun with one process per GPU, or device_map=auto for one model over several"
-_NO_EDITS = "nothing: committed tokens are never edited by a threshold; sampler=remdm takes some back"
+_REMASK = "sampler=edit,edit_threshold=... to replace tokens by a threshold; sampler=remdm takes some back"
 _NOT_YET = "nothing: it is not available yet"
 
 INSTEAD: Mapping[str, str] = {
@@ -59,10 +59,9 @@ INSTEAD: Mapping[str, str] = {
     "sampling_steps": _STEPS,
     "num_steps": _STEPS,
     "diffusion_step": _STEPS,
-    "editing_threshold": _NO_EDITS,
-    "edit_threshold": _NO_EDITS,
-    "remask_threshold": _NO_EDITS,
-    "max_post_steps": _NO_EDITS,
+    "editing_threshold": "sampler=edit,edit_threshold=...",
+    "remask_threshold": _REMASK,
+    "max_post_steps": "sampler=edit,max_edit_passes=...",
     # the region
     "block_size": _BLOCK,
     "blocklen": _BLOCK,

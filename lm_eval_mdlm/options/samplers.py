@@ -18,6 +18,7 @@ from ..decoding.samplers.ada_block import AdaBlock
 from ..decoding.samplers.credit import Credit
 from ..decoding.samplers.dream import ALGORITHMS, Dream
 from ..decoding.samplers.dus import DilatedSchedule
+from ..decoding.samplers.edit import Edit
 from ..decoding.samplers.klass import Klass
 from ..decoding.samplers.local_leap import LocalLeap
 from ..decoding.samplers.pc import CalibratedScore
@@ -100,6 +101,7 @@ SAMPLERS: Mapping[str, Sampler] = {
     "klass": Sampler(("confidence_threshold", "kl_threshold", "history"), Klass),
     "credit": Sampler(("confidence_threshold", "credit_decay", "credit_exponent", "credit_strength"), Credit),
     "local_leap": Sampler(("confidence_threshold", "relaxed_threshold", "radius"), LocalLeap),
+    "edit": Sampler(("confidence_threshold", "edit_threshold", "max_edit_passes"), Edit),
 }
 
 

@@ -118,7 +118,7 @@ class ForesightRequest(Question):
 
     @property
     def is_cached(self) -> bool:
-        return self.config.cache != "none"
+        return self.config.keeps
 
     def content(self) -> Mapping[str, Any]:
         return {

@@ -17,7 +17,15 @@ from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig
 from .in_common import answer_in_common
-from .planning import Answer, plan_row, template_holds_mask, text_holds_mask
+from .planning import (
+    Answer,
+    check_answer_is_seen,
+    fitted_to,
+    lines_about,
+    plan_row,
+    template_holds_mask,
+    text_holds_mask,
+)
 from .processes import ProcessGroup
 from .question import Origin, Question
 
@@ -44,11 +52,13 @@ class RowRequest(Question):
 
     def plan(self, backbone: Backbone) -> RowPlan:
         """The same plan in every process; UsageError if the options do not fit the backbone."""
-        return plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer, self.gold)
+        plan = plan_row(backbone, self.prompt_ids, self.config, self.repeat, self.answer, self.gold)
+        check_answer_is_seen(plan)
+        return plan
 
     @property
     def is_cached(self) -> bool:
-        return self.config.cache != "none"
+        return self.config.keeps
 
     def work(self, backbone: Backbone) -> Work[Generation]:
         row = yield from decoding(self.plan(backbone))
@@ -113,13 +123,14 @@ def generate(
     group = group or ProcessGroup(alone=True)
 
     def checked() -> list[RowRequest]:
-        first = _requests(prompts, answers, DecodingConfig.from_options(options), record_steps is True)
+        config = DecodingConfig.from_options(options)
+        first = _requests(prompts, answers, fitted_to(backbone, config), record_steps is True)
         for i, request in enumerate(first):
             _check(backbone, i, request)
         numbers = range(values.integer("repeat", repeat, minimum=1))
         requests = [dataclasses.replace(request, repeat=number) for request in first for number in numbers]
         if group.rank == 0:
-            for line in _lines(backbone, requests):
+            for line in (*lines_about(backbone, config), *_lines(backbone, requests)):
                 logger.warning(line)
         return requests
 

@@ -82,6 +82,7 @@ def identity_of(backbone: Backbone) -> dict[str, Any]:
     return {
         **{name: backbone.description.get(name) for name in DECISIVE},
         **{name: backbone.description[name] for name in WHERE_PRESENT if name in backbone.description},
+        **({} if backbone.grid_block is None else {"grid_block": backbone.grid_block}),
         "device": backbone.device.type,
         "mask_token_id": backbone.mask_token_id,
         "end_token_ids": list(backbone.end_token_ids),

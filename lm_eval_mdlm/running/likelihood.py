@@ -11,6 +11,7 @@ from ..options.decoding import DecodingConfig
 from ..options.foreign_names import instead_of
 from ..options.likelihood import LikelihoodConfig
 from .in_common import answer_in_common
+from .planning import fitted_to
 from .processes import ProcessGroup
 from .scoring import ScoreRequest, Text
 
@@ -51,6 +52,7 @@ def loglikelihood(
         if not len(pairs):
             raise UsageError("pairs must hold at least one pair, got none.")
         config, likelihood = _configs(options)
+        config = fitted_to(backbone, config)
         requests = [ScoreRequest(texts=(_text(pair, greedy),), config=config, likelihood=likelihood) for pair in pairs]
         for request in requests:
             request.plan(backbone)

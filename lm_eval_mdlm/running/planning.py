@@ -1,7 +1,7 @@
 """From a checked configuration and a prompt to the plan of one row."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from ..backbones.backbone import Backbone, Tokenizer
@@ -9,15 +9,17 @@ from ..canvas.encoding import text_encoder
 from ..canvas.template import EXAMPLE, Region, Template, free_region
 from ..canvas.text import Markers, TextRule
 from ..canvas.vocabulary import vocabulary_fingerprint
-from ..decoding.blocks import split_into_blocks
+from ..decoding.blocks import Blocks, GridBlocks
 from ..decoding.logits import LogitRule
+from ..decoding.policy import DecodingPolicy
 from ..decoding.proposal import RowKey
 from ..decoding.restriction import Restriction
 from ..decoding.vocabulary import Vocabulary
-from ..engine.cache import CACHES, CachePolicy
+from ..engine.cache import CACHES
 from ..engine.plan import RowPlan
 from ..errors import UsageError
 from ..options.decoding import DEFAULT_GEN_LENGTH, DecodingConfig
+from ..options.network import fitted
 
 
 Answer: TypeAlias = str | Sequence[int]
@@ -49,20 +51,24 @@ def plan_row(
         UsageError: If the options do not fit this backbone or each other, or an answer does not fit its segment.
     """
     _check_prompt(backbone, prompt_ids, config)
+    config = fitted_to(backbone, config)
     _check_room(backbone, config)
     region = _region(backbone, config, answer)
     room = longest_canvas(backbone, config) - len(region.token_ids)
     if room < 1:
         raise _no_room(len(region.token_ids), backbone, config)
     policy = config.policy().bound(_vocabulary(backbone))
+    own_ids = tuple(prompt_ids[-room:])
+    if backbone.grid_block is not None:
+        policy = policy.on_grid(backbone.grid_block)
+    blocks = _blocks(backbone.grid_block, len(own_ids), policy, config, len(region.token_ids))
     masked = [i for i, token in enumerate(region.token_ids) if token == backbone.mask_token_id]
-    length = config.positions_per_block if policy.has_fixed_blocks else max(len(region.token_ids), 1)
-    policy.check_blocks(len(split_into_blocks(masked, length)))
+    policy.check_blocks(len(blocks.split(masked)))
     return RowPlan(
-        prompt_ids=tuple(prompt_ids[-room:]),
+        prompt_ids=own_ids,
         region=region,
         policy=policy,
-        block_length=length,
+        blocks=blocks,
         logit_rule=LogitRule((backbone.mask_token_id, *_suppressed(backbone, config)), config.cfg_scale),
         gold=tuple(gold),
         key=RowKey.of(config.seed or 0, prompt_ids, region.token_ids, repeat),
@@ -71,8 +77,8 @@ def plan_row(
         restriction=Restriction.of(top_k=config.top_k, top_p=config.top_p, min_p=config.min_p),
         exit_rule=config.exit(),
         max_nfe=config.max_nfe,
-        stop_when_settled=config.stop_when_settled,
-        cache=_cache(backbone, config),
+        stop_when_settled=bool(config.stop_when_settled),
+        cache=CACHES[str(config.cache)] if config.keeps else None,
         lookback=backbone.lookback,
         text_rule=_text_rule(backbone, region, config),
         returns_text=backbone.tokenizer is not None,
@@ -95,6 +101,47 @@ def _check_prompt(backbone: Backbone, prompt_ids: Sequence[int], config: Decodin
         raise UsageError(
             f"prompt token ids must be from 0 to {backbone.vocab_size - 1}, got {outside[0]}; is the tokenizer the "
             f"checkpoint's own?"
+        )
+
+
+def fitted_to(backbone: Backbone, config: DecodingConfig) -> DecodingConfig:
+    """The options as this network takes them; see `fitted`."""
+    keeps, why = backbone.memory_bytes_per_token is not None, backbone.keeps_none_because
+    return fitted(config, grid_block=backbone.grid_block, keeps=keeps, keeps_none_because=why)
+
+
+def _blocks(
+    grid_block: int | None, prompt_length: int, policy: DecodingPolicy, config: DecodingConfig, region_length: int
+) -> Blocks:
+    if grid_block is not None:
+        return GridBlocks.after(prompt_length, grid_block)
+    return Blocks(config.positions_per_block if policy.has_fixed_blocks else max(region_length, 1))
+
+
+def lines_about(backbone: Backbone, config: DecodingConfig) -> Iterator[str]:
+    """What the user should know of these options on this network."""
+    if backbone.grid_block is None:
+        return
+    if backbone.memory_bytes_per_token is None:
+        yield "this network is spread over devices and keeps nothing between passes: each computes the whole prompt."
+    if config.names_exit():
+        yield (
+            f"{config.names_exit()} looks at an answer behind unfinished blocks, which block-causal checkpoints were "
+            f"not trained for."
+        )
+
+
+def check_answer_is_seen(plan: RowPlan) -> None:
+    """Raise UsageError if a given answer stands where the masks before it do not see it."""
+    ids = plan.region.token_ids
+    given = [span.stop for span in plan.region.spans if span.given]
+    first = next((i for i, token in enumerate(ids) if token == plan.mask_token_id), None)
+    if first is None or not given:
+        return
+    if max(given) > (seen := plan.blocks.reach(plan.blocks.number(first), len(ids))):
+        raise UsageError(
+            f"a given answer must end within the first block of a block-causal checkpoint, whose masks see no "
+            f"further: at position {seen} of the region here, got {max(given)}; use a checkpoint that sees everything."
         )
 
 
@@ -130,14 +177,6 @@ def _check_room(backbone: Backbone, config: DecodingConfig) -> None:
     masks = template.gen_length if template else config.gen_length or DEFAULT_GEN_LENGTH
     if masks >= longest_canvas(backbone, config):
         raise _no_room(masks, backbone, config)
-
-
-def _cache(backbone: Backbone, config: DecodingConfig) -> CachePolicy | None:
-    if config.cache == "none":
-        return None
-    if backbone.memory_bytes_per_token is None:
-        raise UsageError(f"cache={config.cache} {backbone.keeps_none_because}")
-    return CACHES[config.cache]
 
 
 def _needed(tokenizer: Tokenizer | None, purpose: str) -> Tokenizer:

@@ -50,7 +50,7 @@ class ScoreRequest(Question):
 
     @property
     def is_cached(self) -> bool:
-        return self.config.cache != "none"
+        return self.config.keeps
 
     def work(self, backbone: Backbone) -> Work[Scores]:
         return scoring(*self.plan(backbone))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lm_eval_mdlm.decoding.blocks import split_into_blocks
+from lm_eval_mdlm.decoding.blocks import Blocks
 from lm_eval_mdlm.decoding.proposal import RowKey, gumbel_argmax
 
 
@@ -81,4 +81,4 @@ def test_order_noise_is_new_at_every_step_and_repeatable():
     ],
 )
 def test_blocks_are_laid_by_position_and_skip_fixed_text(masked, length, blocks):
-    assert split_into_blocks(masked, length) == blocks
+    assert Blocks(length).split(masked) == blocks

@@ -39,7 +39,7 @@ WAYS = [
 ]
 ELSEWHERE = {"slow_fast", "ada_block", "sliding_block"}
 """In test_published_loops, as `score=pc` is."""
-LOOK_AT_MORE = {"dus", "remdm"}
+LOOK_AT_MORE = {"dus", "remdm", "edit"}
 REFUSED = [
     {"sampler": "credit", "credit_decay": 0.5, "credit_exponent": 1.0, "credit_strength": 1.0},
     {"sampler": "dream", "alg": "origin"},

@@ -23,8 +23,8 @@ from tests.engine.test_published_loops import Letters
 from tests.engine.test_scheduling import MASK, PROMPTS, VOCAB, HashBackbone
 
 
-NEEDED = {"ada_block": {"delimiters": [5]}, "remdm": {"remdm_loops": 4}}
-"""Options that a backbone without a tokenizer cannot do without, and fewer passes than by default."""
+NEEDED = {"ada_block": {"delimiters": [5]}, "edit": {"edit_threshold": 1.0}, "remdm": {"remdm_loops": 4}}
+"""Options that a backbone without a tokenizer cannot do without, one with which what was filled stays, fewer passes."""
 ENDS = tuple(range(30))
 """So many that some passes propose nothing else."""
 

@@ -15,6 +15,7 @@ from lm_eval_mdlm.decoding.samplers.ada_block import AdaBlock
 from lm_eval_mdlm.decoding.samplers.credit import Credit
 from lm_eval_mdlm.decoding.samplers.dream import Dream
 from lm_eval_mdlm.decoding.samplers.dus import DilatedSchedule
+from lm_eval_mdlm.decoding.samplers.edit import Edit
 from lm_eval_mdlm.decoding.samplers.klass import Klass
 from lm_eval_mdlm.decoding.samplers.local_leap import LocalLeap
 from lm_eval_mdlm.decoding.samplers.remdm import ReMask
@@ -50,6 +51,7 @@ def config(**options) -> DecodingConfig:
         ({"sampler": "klass"}, Klass(0.9, 0.01, 2)),
         ({"sampler": "credit"}, Credit(0.9, 0.8, 0.2, 0.7)),
         ({"sampler": "local_leap"}, LocalLeap(0.9, 0.75, 4)),
+        ({"sampler": "edit"}, Edit(0.7, 0.5, 16)),
         ({"sampler": "dream"}, Dream("entropy", None, 0.0, None, None)),
         ({"sampler": "dream", "alg": "origin", "temperature": 0.2, "top_p": 0.95}, Dream("origin", top_p=0.95)),
     ],

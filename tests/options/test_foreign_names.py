@@ -57,7 +57,7 @@ def test_every_advice_names_only_options_that_exist():
         ("model_path", "pretrained"),
         ("logits_eos_inf", "suppress_tokens"),
         ("dynamic_threshold", "sampler=confidence_threshold"),
-        ("editing_threshold", "never edited"),
+        ("editing_threshold", "sampler=edit,edit_threshold"),
     ],
 )
 def test_names_of_the_peers_that_users_asked_about(name, advice):

@@ -30,6 +30,10 @@ class Masking:
     weight: float
     """Of the sum of these log-probabilities; the estimate from all passes is the weighted sum."""
 
+    def moved(self, by: int) -> "Masking":
+        """The same pass over a continuation that begins so many positions further on."""
+        return Masking(self.masked + by, self.scored + by, self.weight)
+
 
 @dataclass(frozen=True)
 class Estimate:
