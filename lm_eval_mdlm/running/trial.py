@@ -145,6 +145,6 @@ def tried(
 
 
 def _share(question: Question, job: Job) -> float:
-    if not isinstance(question, RowRequest) or not isinstance(job, Row) or not job.num_masks:
+    if not isinstance(question, RowRequest) or not isinstance(job, Row) or not job.standing.num_masks:
         return 0.0  # what is left of an estimate cannot be told from its jobs
-    return 1 - job.region_ids.count(job.plan.mask_token_id) / job.num_masks
+    return 1 - job.region_ids.count(job.plan.mask_token_id) / job.standing.num_masks

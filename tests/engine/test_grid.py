@@ -171,7 +171,7 @@ def test_what_does_not_fit_a_grid_is_refused_in_one_line(options, words):
 def test_the_exact_cache_is_refused_where_it_cannot_be():
     with pytest.raises(UsageError, match="cache=exact needs a network whose tokens do not see later blocks"):
         fitted(DecodingConfig(cache="exact"), grid_block=None, keeps=True)
-    with pytest.raises(UsageError, match="cache=exact needs the whole network on one device"):
+    with pytest.raises(UsageError, match="cache=exact is not for this network"):
         fitted(DecodingConfig(cache="exact"), grid_block=8, keeps=False)
 
 
