@@ -10,6 +10,7 @@ import torch
 from ..backbones.shortage import is_out_of_memory
 from ..errors import UsageError
 from .job import Job, Work
+from .not_finite import Failed, NotFinite
 from .reader import grouped, read
 from .readout import Readout
 from .schedule import Budget, Schedule, tokens_of
@@ -20,13 +21,16 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-def answer(readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: Budget) -> Iterator[tuple[Key, Result]]:
+def answer(
+    readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: Budget
+) -> Iterator[tuple[Key, Result | Failed]]:
     """Answer every request that the queue gives; yields each result with its key as soon as it is there.
 
     Jobs are admitted in the queue's order, and a request is drawn only when there may be room for it. Which jobs share
     a pass changes nothing in any result. When a pass runs out of memory, all that only saves time is given up; when
     that is not enough, the budget is halved for the rest of the run. The pass is repeated, with fewer jobs if need be;
-    no job loses or repeats a step by it.
+    no job loses or repeats a step by it. A job for which the network returns no numbers is run again alone; if it gets
+    none then either, its request ends as `Failed`, and all others get what they would have got without it.
 
     Args:
         readout: Reads the network.
@@ -34,17 +38,25 @@ def answer(readout: Readout, queue: Iterable[tuple[Key, Work[Result]]], budget: 
         budget: Limits of a pass.
 
     Raises:
-        UsageError: If a single job does not fit into memory, or the network returns NaN.
+        UsageError: If a single job does not fit into memory.
     """
     schedule = Schedule(iter(queue), budget)
     while True:
         schedule.fill()
         going = schedule.of_next_pass()
-        if going and not _fits(readout, [job for _, job in going]):
-            schedule.set_aside(going)
-            _make_room(readout, [job for _, job in going], schedule)
-            continue
-        schedule.passed(going)
+        jobs = [job for _, job in going]
+        try:
+            if going and not _fits(readout, jobs):
+                schedule.set_aside(going)
+                _make_room(readout, jobs, schedule)
+                continue
+        except NotFinite as fault:
+            if len(going) > 1:
+                schedule.suspect(fault.jobs)
+                continue
+            schedule.fail(going[0])
+        else:
+            schedule.passed(going)
         yield from schedule.finished()
         if not going:
             return
@@ -57,7 +69,7 @@ def step(readout: Readout, jobs: Sequence[Job]) -> None:
     A step that raises has changed no job, so that it can be repeated.
 
     Raises:
-        UsageError: If the network returns NaN.
+        NotFinite: For jobs whose distributions are no numbers.
         torch.OutOfMemoryError: If the pass does not fit.
     """
     reading = read(readout, jobs)

@@ -7,10 +7,12 @@ lm_eval's evaluator whatever the model, so this file imports next to nothing its
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 
@@ -57,6 +59,23 @@ def run_under_way() -> "Run | None":
 def is_of_another_model() -> bool:
     """Whether an evaluation is under way, and its model is not of this package."""
     return _under_way.get()[-1:] == (None,)
+
+
+def end_with_failures(run: "Run") -> None:
+    """Let lm_eval's command line fail, after it has written all results, if rows of the run have failed.
+
+    A program that calls lm_eval finds them in the results.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "cli_evaluate":
+        frame = frame.f_back
+    if run.failed_rows and frame is not None:
+        from ..running.ending import fail_at_exit
+
+        fail_at_exit(
+            f"the network returned no numbers for {run.failed_rows} of the rows: they are named above, and counted as "
+            f"failed_rows in the table and in the samples."
+        )
 
 
 def watch_evaluations() -> None:
