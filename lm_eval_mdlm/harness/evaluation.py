@@ -66,10 +66,7 @@ def end_with_failures(run: "Run") -> None:
 
     A program that calls lm_eval finds them in the results.
     """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_name != "cli_evaluate":
-        frame = frame.f_back
-    if run.failed_rows and frame is not None:
+    if run.failed_rows and _is_of_command_line():
         from ..running.ending import fail_at_exit
 
         fail_at_exit(
@@ -78,13 +75,21 @@ def end_with_failures(run: "Run") -> None:
         )
 
 
+def _is_of_command_line() -> bool:
+    """Whether lm_eval's command line, which ends the process, has called us."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "cli_evaluate":
+        frame = frame.f_back
+    return frame is not None
+
+
 def watch_evaluations() -> None:
     """Wrap lm_eval's `evaluate` and `simple_evaluate`; may be called again."""
     from lm_eval import evaluator
 
     if not hasattr(evaluator.evaluate, "tells_mdlm"):
         evaluator.evaluate = _around(evaluator.evaluate, _evaluating)
-        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _remembering_gen_kwargs)
+        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _ours_or_not)
 
 
 def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Any]:
@@ -101,6 +106,19 @@ def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]],
 
     wrapper.tells_mdlm = True  # type: ignore[attr-defined]
     return wrapper
+
+
+@contextmanager
+def _ours_or_not(given: Mapping[str, Any]) -> Iterator[None]:
+    """A run by `simple_evaluate`; of a model of this package also what a whole run has to hold to."""
+    with _remembering_gen_kwargs(given):
+        if given.get("model") != "mdlm" and not watches(given.get("model")):
+            yield
+            return
+        from .whole_run import whole_run
+
+        with whole_run(given, of_command_line=_is_of_command_line()):
+            yield
 
 
 @contextmanager

@@ -203,7 +203,7 @@ class MDLM(LM):  # type: ignore[misc]
             posed = mine[index]
             if run.stored is not None:
                 for i, (response, counts) in zip(posed.indices, posed.replies(record), strict=True):
-                    run.stored.keep(requests[i], response, counts, for_this_run=record.failed)
+                    run.stored.keep(requests[i], response, counts)
 
         answered = self._answered(sections, show=show, on_finish=keep)
         responses: list[Any] = [None] * len(requests)

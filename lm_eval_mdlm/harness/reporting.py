@@ -6,7 +6,7 @@ from collections.abc import ItemsView, KeysView, Mapping, Sequence
 from typing import Any
 
 from ..engine.record import STOPS
-from .stored import Counts
+from .stored import FAILED_ROWS, Counts
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -26,9 +26,8 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
 }
 """The counts of docs/semantics.md as metrics; None where neither direction is better."""
 ADDED_UP = ("nfe", "nfe_partial", "nfe_saved")
-"""Counts of a document's likelihoods that are added up; of the others the mean is taken."""
-FAILED_ROWS = "failed_rows"
-"""Is added up over all rows of a document, and over all documents."""
+"""Counts of a document's likelihoods that are added up; of the others the mean is taken. `failed_rows` is added up over
+texts and documents too."""
 
 
 def of_document(texts: Sequence[Counts], scores: Sequence[Counts]) -> Counts:

@@ -22,9 +22,9 @@ from .documents import (
     name_gold_answers,
 )
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
-from .reporting import FAILED_ROWS, HIGHER_IS_BETTER, Reporting, of_document, stop_of
+from .reporting import HIGHER_IS_BETTER, Reporting, of_document, stop_of
 from .run import Run
-from .stored import Counts
+from .stored import FAILED_ROWS, Counts
 
 
 watch_evaluations()  # for evaluations that import this package only as they load their tasks

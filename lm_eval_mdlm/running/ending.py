@@ -36,9 +36,10 @@ _SAME_SIGNAL = 0.5
 _ACTS_TAKE = 5.0
 """Seconds after which a last act that hangs, on a network file system that is gone, is given up."""
 INCOMPLETE = 3
-"""Exit code of a run whose results are written, and lack some rows."""
+"""Exit code of a run that came to its end, and whose results lack rows or could not be written."""
 _acts: list[Callable[[], None]] = []
 _early = threading.Event()
+_lines_at_exit: list[str] = []
 
 
 class Terminated(SystemExit):
@@ -87,17 +88,21 @@ def end_now(code: int, line: str) -> None:
 
 def fail_at_exit(line: str) -> None:
     """When this process ends as if all were well, once everything else is done: a line, and exit code `INCOMPLETE`."""
+    if not _lines_at_exit:
+        atexit.register(_fail)
+    _lines_at_exit.append(line)
 
-    @atexit.register
-    def fail() -> None:
-        if ended_early() or hasattr(sys, "last_value"):  # it fails already
-            return
-        # Python has no way to another exit code by now but to leave; so all that is to be done at the end comes first.
-        atexit.unregister(fail)
-        atexit._run_exitfuncs()
+
+def _fail() -> None:
+    if ended_early() or hasattr(sys, "last_value"):  # it fails already
+        return
+    # Python has no way to another exit code by now but to leave; so all that is to be done at the end comes first.
+    atexit.unregister(_fail)
+    atexit._run_exitfuncs()
+    for line in _lines_at_exit:
         print(f"lm_eval_mdlm: error: {line}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(INCOMPLETE)
+    sys.stdout.flush()
+    os._exit(INCOMPLETE)
 
 
 @contextlib.contextmanager
