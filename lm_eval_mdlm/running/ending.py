@@ -90,7 +90,8 @@ def fail_at_exit(line: str) -> None:
     """When this process ends as if all were well, once everything else is done: a line, and exit code `INCOMPLETE`."""
     if not _lines_at_exit:
         atexit.register(_fail)
-    _lines_at_exit.append(line)
+    if line not in _lines_at_exit:
+        _lines_at_exit.append(line)
 
 
 def _fail() -> None:

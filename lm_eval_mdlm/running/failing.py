@@ -52,9 +52,8 @@ class Failures:
                 f"{_no_numbers(self._backbone)}, for the first {len(self.known)} requests of process {self._rank}; "
                 f"{_WAY_OUT}"
             )
-        logger.error(
-            "%s: %s and has failed for it; the others go on.", self.known[-1].name, _no_numbers(self._backbone)
-        )
+        why = _no_numbers(self._backbone)
+        logger.error("%s: %s; it has failed and has no result, the others go on.", self.known[-1].name, why)
         return record
 
 
