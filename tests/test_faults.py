@@ -155,13 +155,15 @@ def test_results_that_a_disk_has_no_room_for_are_told_and_cost_no_pass_again(inp
     assert json.loads(results.read_text())["config"]["mdlm"]["totals_of_rank_0"]["from_journal"] == len(QUESTIONS)
 
 
-def test_a_disk_that_fills_up_in_training_leaves_a_checkpoint_to_go_on_from(inputs, disk):
-    folder = disk(6000)
-    code, lines = ended(training(inputs, folder / "run", "--workers", "0", steps=8))
+def test_a_disk_that_fills_up_in_training_leaves_a_checkpoint_to_go_on_from(inputs, disk, tmp_path):
+    assert ended(training(inputs, tmp_path / "run", "--workers", "0", steps=2)) == (0, [])
+    one = sum(path.stat().st_size for path in tmp_path.glob("run/checkpoints/*/*")) // 1024
+    folder = disk(one * 3 // 2)
+    code, lines = ended(training(inputs, folder / "run", "--workers", "0", steps=6))
     assert code == 1 and len(lines) == 1 and on_the_page(lines[0], folder / "run")
-    assert list(folder.glob("run/checkpoints/checkpoint-*/complete.json"))
-    subprocess.run(["mount", "-o", "remount,size=40000k", folder], check=True)
-    code, lines = ended(training(inputs, folder / "run", "--workers", "0", "--resume", steps=8))
+    assert [path.parent.name for path in folder.glob("run/checkpoints/*/complete.json")] == ["checkpoint-2"]
+    subprocess.run(["mount", "-o", f"remount,size={10 * one}k", folder], check=True)
+    code, lines = ended(training(inputs, folder / "run", "--workers", "0", "--resume", steps=6))
     assert (code, lines) == (0, []) and (folder / "run" / "config.json").is_file()
 
 
@@ -185,7 +187,7 @@ def in_session(session: int) -> list[int]:
     return alive
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 8.0])
 @pytest.mark.parametrize("what", ["evaluation", "journal", "sweep", "posterior", "training"])
 def test_a_signal_at_any_moment_is_one_line_and_leaves_nobody(inputs, tmp_path, what, seconds, number):
@@ -220,7 +222,7 @@ def wait_until_busy(pid: int, seconds: float) -> None:
 # Processes
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
 @pytest.mark.parametrize("what", ["evaluation", "sweep", "posterior", "training"])
 def test_the_others_end_within_a_minute_of_a_process_that_is_gone(inputs, tmp_path, what, number):
     out, journal = tmp_path / "out", tmp_path / "journal"
@@ -233,7 +235,9 @@ def test_the_others_end_within_a_minute_of_a_process_that_is_gone(inputs, tmp_pa
     process = started(arguments, 2, LM_EVAL_MDLM_SILENCE_S="5")
     try:
         lost = rank_of(process.pid, 1)
-        wait_until_busy(lost, 8)
+        while not [*tmp_path.rglob("*.mdlm-journal"), *tmp_path.rglob("complete.json")]:
+            assert process.poll() is None
+            time.sleep(0.1)
         os.kill(lost, number)
         begin = time.monotonic()
         survivor = rank_of(process.pid, 0)

@@ -53,6 +53,11 @@ def evaluation_of(inputs: Path, folder: Path) -> list[str]:
 
 
 def results_of(folder: Path, processes: int) -> Any:
+    # A kill at the very end of an attempt leaves its results behind, whole or not.
+    newest = max(path.stem.removeprefix("results_") for path in folder.rglob("results_*.json"))
+    for path in (folder / "output").rglob("*_*.json*"):
+        if newest not in path.name:
+            path.unlink()
     found = written(folder / "output")
     samples = {task: sorted(own, key=lambda line: line["doc_id"]) for task, own in found["samples"].items()}
     # The harness adds up floats in the order of processes.
