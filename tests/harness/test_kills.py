@@ -165,10 +165,11 @@ def test_killed_runs_come_to_the_same_files(inputs, tmp_path, what, processes, k
     needed, draw = undisturbed.num_begun(), random.Random(f"{what} {processes}")
     done = 0
     for left in range(kills, 0, -1):
-        more = draw.randint(1, max(1, 2 * (needed - killed.num_begun() + done * case.in_flight) // (left + 1)))
+        # What was begun counts repeats too, so that at least so much is left, for all further kills.
+        more = draw.randint(1, max(1, (needed - killed.num_begun()) // left))
         done += killed.kill_once_begun(killed.num_begun() + more, draw.choice([0, 0, 0.01, 0.1]))
     killed.complete()
     again = killed.num_begun() - needed
     print(f"{what}, {processes} processes: {done} kills, {needed} begun undisturbed, {again} of them again")
-    assert done > kills // 2 and 0 <= again <= done * case.in_flight * processes
+    assert done >= kills - 1 and 0 <= again <= done * case.in_flight * processes
     assert case.results(killed.folder, processes) == case.results(undisturbed.folder, processes)
