@@ -175,6 +175,7 @@ class Schedule(Generic[Key]):
         """End the request of a job that got no numbers even alone, with all its jobs."""
         request, job = seat
         request.work.close()
+        self.failures = []  # the pass did fit
         own = [job for of, job in (*self._live, *self._waiting) if of is request]
         self._suspects -= {id(job) for job in own}
         self._live = [other for other in self._live if other[0] is not request]

@@ -44,6 +44,7 @@ def test_a_failed_text_is_counted_in_the_table_and_marked_in_the_samples(checkpo
         assert {**ours[doc_id], "metrics": None} == {**theirs[doc_id], "failed_rows": 0, "metrics": None}
 
 
+@pytest.mark.slow
 def test_failed_rows_are_shown_without_the_other_counts_too(checkpoint, tasks, poison):
     table = evaluate(checkpoint, tasks, ["pens"], task_stats=False)["results"]["pens"]
     assert table["failed_rows,strict"] == 1 and "nfe,strict" not in table
