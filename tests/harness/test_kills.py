@@ -126,7 +126,7 @@ class Runs:
             return subprocess.Popen(
                 [*command, *self.case.arguments(self.folder), *again],
                 env=environment(MDLM_TEST_BEGUN=str(self.begun)),
-                cwd=ROOT,
+                cwd=self.folder,  # not a repository, of whose commit the harness would take note
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
