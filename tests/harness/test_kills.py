@@ -21,7 +21,7 @@ import yaml
 from tests.harness.test_journal_runs import long_task  # noqa: F401  a fixture
 from tests.harness.test_stock_likelihoods import written
 from tests.harness.test_sweep import contents
-from tests.test_faults import ROOT, environment, posterior, training
+from tests.test_faults import environment, posterior, training
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, losses, weights, write_lines
 
