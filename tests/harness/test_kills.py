@@ -106,7 +106,10 @@ def case_of(what: str, inputs: Path) -> Case:
         ),
         # A checkpoint after every second step.
         "training": Case(
-            lambda folder: training(inputs, folder / "run", "--workers", "0", steps=40), trained, 2, ["--resume"]
+            lambda folder: training(inputs, folder / "run", "--workers", "0", "--log-every", "1", steps=40),
+            trained,
+            2,
+            ["--resume"],
         ),
     }[what]
 
