@@ -3,6 +3,7 @@
 Every restart ends with the files of an undisturbed run but for times, and does no more again than was in flight.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -21,7 +22,7 @@ import yaml
 from tests.harness.test_journal_runs import long_task  # noqa: F401  a fixture
 from tests.harness.test_stock_likelihoods import written
 from tests.harness.test_sweep import contents
-from tests.test_faults import environment, posterior, training
+from tests.test_faults import children, environment, posterior, training
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, losses, weights, write_lines
 
@@ -149,7 +150,10 @@ class Runs:
         time.sleep(seconds)
         killed = running.poll() is None
         if killed:
-            os.killpg(running.pid, signal.SIGKILL)
+            # One by one: torchrun gives each of its processes a session, and so a group, of its own.
+            for pid in (running.pid, *children(running.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         running.wait()
         return killed
 
