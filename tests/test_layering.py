@@ -25,7 +25,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "traces": {"errors", "running", "scoring"},
     "report": {"errors", "recordings"},
     "harness": {"errors", "canvas", "recordings", "backbones", "engine", "options", "running", "checkpoints", "traces"},
-    "training": {"errors", "canvas", "backbones", "checkpoints"},
+    "training": {"errors", "canvas", "backbones", "running", "checkpoints"},
     "demo": {
         *("errors", "backbones", "options", "running", "checkpoints"),
         *("scoring", "traces", "harness", "training"),

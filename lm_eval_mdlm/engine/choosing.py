@@ -16,7 +16,7 @@ from .kept import Kept
 from .looking import PassLook
 from .proposing import Wish, propose
 from .query import Reading
-from .reader import grouped
+from .reader import grouped, refuse_not_finite
 from .readout import Readout
 from .row import Row
 from .standing import Standing
@@ -49,6 +49,7 @@ def choose(rows: Sequence[Row], reading: Reading, readout: Readout) -> list[Choi
     """What is done with every row; nothing is changed by it, so that it can be repeated.
 
     Raises:
+        NotFinite: For rows whose distributions are no numbers after a second look.
         RuntimeError: If a policy breaks its own promise of progress.
     """
     choices: list[Any] = [None] * len(rows)
@@ -66,6 +67,7 @@ def _decided(policy: DecodingPolicy, rows: Sequence[Row], reading: Reading, read
         before, candidates = candidates, policy.look(PassLook(rows, reading, readout), candidates)
         anew = [name for name in SEEN_ANEW if getattr(candidates, name) is not getattr(before, name)]
         reading = reading.replaced({name: grid.flat(getattr(candidates, name).numpy()) for name in anew})
+        refuse_not_finite(rows, reading)
     biases = candidates.biases or (None,) * len(rows)
     if policy.needs_tokens and not policy.proposes:
         candidates = replace(candidates, token=grid.of(_all_proposals(rows, reading, readout, biases)))

@@ -10,6 +10,7 @@ import torch
 from ..backbones.shortage import is_out_of_memory
 from ..errors import UsageError
 from .job import Job, Work
+from .not_finite import Failed, NotFinite
 from .reader import grouped, read
 from .readout import Readout
 from .schedule import Budget, Schedule, tokens_of
@@ -25,13 +26,14 @@ def answer(
     queue: Iterable[tuple[Key, Work[Result]]],
     budget: Budget,
     watch: Callable[[Sequence[Job]], None] = lambda jobs: None,
-) -> Iterator[tuple[Key, Result]]:
+) -> Iterator[tuple[Key, Result | Failed]]:
     """Answer every request that the queue gives; yields each result with its key as soon as it is there.
 
     Jobs are admitted in the queue's order, and a request is drawn only when there may be room for it. Which jobs share
     a pass changes nothing in any result. When a pass runs out of memory, all that only saves time is given up; when
     that is not enough, the budget is halved for the rest of the run. The pass is repeated, with fewer jobs if need be;
-    no job loses or repeats a step by it.
+    no job loses or repeats a step by it. A job for which the network returns no numbers is run again alone; if it gets
+    none then either, its request ends as `Failed`, and all others get what they would have got without it.
 
     Args:
         readout: Reads the network.
@@ -40,19 +42,27 @@ def answer(
         watch: Called ahead of every pass, also of one that is repeated, with the jobs that take part; may raise.
 
     Raises:
-        UsageError: If a single job does not fit into memory, or the network returns NaN.
+        UsageError: If a single job does not fit into memory.
     """
     schedule = Schedule(iter(queue), budget)
     while True:
         schedule.fill()
         going = schedule.of_next_pass()
+        jobs = [job for _, job in going]
         if going:
-            watch([job for _, job in going])
-        if going and not _fits(readout, [job for _, job in going]):
-            schedule.set_aside(going)
-            _make_room(readout, [job for _, job in going], schedule)
-            continue
-        schedule.passed(going)
+            watch(jobs)
+        try:
+            if going and not _fits(readout, jobs):
+                schedule.set_aside(going)
+                _make_room(readout, jobs, schedule)
+                continue
+        except NotFinite as fault:
+            if len(going) > 1:
+                schedule.suspect(fault.jobs)
+                continue
+            schedule.fail(going[0])
+        else:
+            schedule.passed(going)
         yield from schedule.finished()
         if not going:
             return
@@ -65,7 +75,7 @@ def step(readout: Readout, jobs: Sequence[Job]) -> None:
     A step that raises has changed no job, so that it can be repeated.
 
     Raises:
-        UsageError: If the network returns NaN.
+        NotFinite: For jobs whose distributions are no numbers.
         torch.OutOfMemoryError: If the pass does not fit.
     """
     reading = read(readout, jobs)

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..backbones.backbone import Backbone, CanvasPart
 from ..decoding.logits import LogitRule
-from ..errors import UsageError
 from .job import Job
 from .kept import Comparison, logits_at
+from .not_finite import NotFinite
 from .query import COLUMNS, Query, Reading
 from .readout import Readout
 from .states import states_at
@@ -24,11 +24,20 @@ def read(readout: Readout, jobs: Sequence[Job]) -> Reading:
     """One pass over all jobs; it changes no job but for slots that are reserved, and may be repeated.
 
     Raises:
-        UsageError: If the network returns NaN.
+        NotFinite: For jobs whose distributions are no numbers.
         torch.OutOfMemoryError: If the pass does not fit.
     """
     queries = [job.query() for job in jobs]
-    return _statistics(readout, _states(readout.backbone, jobs, queries), queries)
+    reading = _statistics(readout, _states(readout.backbone, jobs, queries), queries)
+    refuse_not_finite(jobs, reading)
+    return reading
+
+
+def refuse_not_finite(jobs: Sequence[Job], reading: Reading) -> None:
+    """NotFinite for jobs with an entropy of NaN, which is what NaN, +inf, or -inf for every token come to."""
+    missing = np.isnan(reading.entropy)
+    if missing.any():
+        raise NotFinite([job for i, job in enumerate(jobs) if missing[reading.at(i)].any()])
 
 
 def _states(backbone: Backbone, jobs: Sequence[Job], queries: Sequence[Query]) -> list[Float[Tensor, "_ D"]]:
@@ -85,11 +94,6 @@ def _statistics(readout: Readout, states: Sequence[Float[Tensor, "_ D"]], querie
         range(len(queries)), lambda i: (queries[i].rule, queries[i].targets is not None)
     ).items():
         _read(readout, rule, reading, {i: queries[i] for i in members}, has_targets=has_targets)
-    if np.isnan(reading.entropy).any():
-        raise UsageError(
-            f"the network returned NaN in dtype={readout.backbone.dtype}, or -inf for all that may be proposed; use "
-            f"dtype=bfloat16 or float32, suppress fewer tokens, and check the checkpoint."
-        )
     return reading
 
 

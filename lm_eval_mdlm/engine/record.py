@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
-STOPS = ("complete", "settled", "exit", "cap")
-"""No mask is left; the text cannot change any more; the answer was clear; `max_nfe` passes were run."""
+FAILED = "failed"
+STOPS = ("complete", "settled", "exit", "cap", FAILED)
+"""No mask is left; the text cannot change any more; the answer was clear; `max_nfe` passes were run; the network
+returned no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,11 @@ class Generation:
     """On request: for each position of the region the step, from 1, that committed it; None where none did."""
 
     @property
+    def failed(self) -> bool:
+        """Whether the network returned no numbers for it; the text is empty then, and the region as it began."""
+        return self.stop == FAILED
+
+    @property
     def tokens_per_forward(self) -> float:
         """Committed tokens in the returned text per forward pass; 0 where no pass was needed."""
         return self.tokens / self.nfe if self.nfe else 0.0
@@ -55,7 +62,8 @@ class Generation:
         """The counts by their names in docs/semantics.md section 9, as numbers that can be averaged; and `stop`.
 
         `exit_step` is 0 where no exit fired, so its mean over the mean of `early_exit` is the mean exit step.
-        `answer_entropy` is left out where there is no answer to decode, `gold_logprob` where there is none.
+        `failed_rows` is there for a row that has failed, and then 1. `answer_entropy` is left out where there is no
+        answer to decode, `gold_logprob` where there is none.
         """
         stats: dict[str, int | float] = {
             "nfe": self.nfe,
@@ -67,6 +75,8 @@ class Generation:
             "truncated": int(self.truncated),
             "stop": STOPS.index(self.stop),
         }
+        if self.failed:
+            stats["failed_rows"] = 1
         if self.answer_entropy is not None:
             stats["answer_entropy"] = self.answer_entropy
         if self.gold_logprob is not None:
@@ -79,7 +89,7 @@ class Score:
     """How probable a text is."""
 
     log_prob: float
-    """Nats."""
+    """Nats; NaN if the network returned no numbers for it."""
     standard_error: float | None
     """Of `log_prob`, nats; 0 where it is exact, None where a single sample, or an infinite one, says nothing of it."""
     is_greedy: bool = False
@@ -94,10 +104,16 @@ class Score:
     """Whether the context was cut to fit."""
 
     @property
+    def failed(self) -> bool:
+        """Whether the network returned no numbers for it."""
+        return math.isnan(self.log_prob)
+
+    @property
     def stats(self) -> dict[str, int | float]:
         """The counts by their names in docs/semantics.md, as numbers that can be added up or averaged."""
         counts = {"nfe": self.nfe, "nfe_partial": self.nfe_partial, "nfe_saved": self.nfe_saved}
         stats = {**counts, "truncated": int(self.truncated), "likelihood_se": self.standard_error}
+        stats["failed_rows"] = 1 if self.failed else None
         return {name: value for name, value in stats.items() if value is not None}
 
 
@@ -106,6 +122,11 @@ class Scores:
     """Of texts that were scored together."""
 
     scores: tuple[Score, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the network returned no numbers for one of them, so that none has a score."""
+        return any(score.failed for score in self.scores)
 
     @property
     def nfe(self) -> int:
@@ -129,6 +150,8 @@ class Scores:
         names = [n for n in ("nfe", "nfe_partial", "nfe_saved") if all(n in one for one in own)]
         totals: dict[str, int | float] = {name: sum(one[name] for one in own) for name in names}
         totals["truncated"] = int(any(score.truncated for score in self.scores))
+        if self.failed:
+            totals["failed_rows"] = 1
         errors = [score.standard_error for score in self.scores]
         known = [error for error in errors if error is not None]
         return {**totals, "likelihood_se": math.hypot(*known)} if len(known) == len(errors) else totals

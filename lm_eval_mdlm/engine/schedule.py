@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .job import Job, Work
+from .not_finite import Failed
 
 
 Key = TypeVar("Key")
@@ -42,6 +43,8 @@ class Request(Generic[Key]):
     work: Work[Any]
     unfinished: int = 0
     """Of the jobs that it has given last."""
+    passes: int = 0
+    """In which a job of it took part."""
 
 
 Seat: TypeAlias = tuple[Request[Key], Job]
@@ -66,6 +69,8 @@ class Schedule(Generic[Key]):
         self._finished: list[tuple[Key, Any]] = []
         self.failures: list[list[Job]] = []
         """Jobs of each pass that did not fit since one did."""
+        self._suspects: set[int] = set()
+        """Ids of live or waiting jobs that got no numbers in a pass with others, and are to be run alone."""
 
     def held(self, without: Job | None = None) -> int:
         """Positions of memory that jobs hold or, being live, are about to."""
@@ -128,8 +133,11 @@ class Schedule(Generic[Key]):
         """As many live jobs as a pass may compute, those that have waited first; the others keep what they hold.
 
         Where all passes are over whole canvases they always all fit. Else several may come to a larger pass at the same
-        time: the first one of a block under an approximate cache, say.
+        time: the first one of a block under an approximate cache, say. One under suspicion goes
+        alone, as what its mates got may be another's fault.
         """
+        if alone := [seat for seat in self._live if id(seat[1]) in self._suspects][:1]:
+            return alone
         room = self.budget.max_tokens
         if room is None:
             return list(self._live)
@@ -148,15 +156,33 @@ class Schedule(Generic[Key]):
         """
         self.failures = []
         took_part = {id(job) for _, job in going}
+        self._suspects -= took_part
         waited = [seat for seat in self._live if id(seat[1]) not in took_part]
         self._live = waited + [seat for seat in going if not seat[1].done]
         asked: list[Seat[Key]] = []
         for request, job in going:
+            request.passes += 1
             if job.done:
                 request.unfinished -= 1
                 if not request.unfinished:
                     asked += self._next_jobs(request)
         self._waiting.extendleft(reversed(asked))
+
+    def suspect(self, jobs: Iterable[Job]) -> None:
+        """Run these alone, one after the other, before any other pass."""
+        self._suspects |= {id(job) for job in jobs}
+
+    def fail(self, seat: Seat[Key]) -> None:
+        """End the request of a job that got no numbers even alone, with all its jobs."""
+        request, job = seat
+        request.work.close()
+        self.failures = []  # the pass did fit
+        own = [job for of, job in (*self._live, *self._waiting) if of is request]
+        self._suspects -= {id(job) for job in own}
+        self._live = [other for other in self._live if other[0] is not request]
+        self._waiting = deque(other for other in self._waiting if other[0] is not request)
+        self._num_begun -= 1
+        self._finished.append((request.key, Failed((request.passes + 1) * len(job.query().canvases))))
 
     def set_aside(self, failed: Sequence[Seat[Key]]) -> None:
         """Let all live jobs wait, with all that they have done so far, and ahead of new ones.

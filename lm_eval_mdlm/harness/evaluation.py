@@ -7,10 +7,12 @@ lm_eval's evaluator whatever the model, so this file imports next to nothing its
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 
@@ -59,13 +61,35 @@ def is_of_another_model() -> bool:
     return _under_way.get()[-1:] == (None,)
 
 
+def end_with_failures(run: "Run") -> None:
+    """Let lm_eval's command line fail, after it has written all results, if rows of the run have failed.
+
+    A program that calls lm_eval finds them in the results.
+    """
+    if run.failed_rows and _is_of_command_line():
+        from ..running.ending import fail_at_exit
+
+        fail_at_exit(
+            f"the network returned no numbers for {run.failed_rows} of the rows: they are named above, and counted as "
+            f"failed_rows in the table and in the samples."
+        )
+
+
+def _is_of_command_line() -> bool:
+    """Whether lm_eval's command line, which ends the process, has called us."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "cli_evaluate":
+        frame = frame.f_back
+    return frame is not None
+
+
 def watch_evaluations() -> None:
     """Wrap lm_eval's `evaluate` and `simple_evaluate`; may be called again."""
     from lm_eval import evaluator
 
     if not hasattr(evaluator.evaluate, "tells_mdlm"):
         evaluator.evaluate = _around(evaluator.evaluate, _evaluating)
-        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _remembering_gen_kwargs)
+        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _ours_or_not)
 
 
 def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Any]:
@@ -82,6 +106,19 @@ def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]],
 
     wrapper.tells_mdlm = True  # type: ignore[attr-defined]
     return wrapper
+
+
+@contextmanager
+def _ours_or_not(given: Mapping[str, Any]) -> Iterator[None]:
+    """A run by `simple_evaluate`; of a model of this package also what a whole run has to hold to."""
+    with _remembering_gen_kwargs(given):
+        if given.get("model") != "mdlm" and not watches(given.get("model")):
+            yield
+            return
+        from .whole_run import whole_run
+
+        with whole_run(given, of_command_line=_is_of_command_line()):
+            yield
 
 
 @contextmanager

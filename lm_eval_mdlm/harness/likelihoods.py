@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..options.likelihood import LikelihoodConfig
 from ..running.planning import longest_canvas
 from ..running.scoring import ScoreRequest, Text
 from .chat import ChatTokenizer
-from .posed import Posed
+from .posed import Posed, origin_of
 from .run import Run
 from .stored import GREEDY, Counts
 
@@ -132,7 +133,12 @@ class ScoreReader:
 
     def _question(self, texts: Sequence[Text], requests: Sequence[Any], run: Run) -> tuple[ScoreRequest, int]:
         """Texts that are scored together, and how many of their contexts are cut."""
-        question = ScoreRequest(texts=tuple(texts), config=self._with_seed(run), likelihood=self._likelihood)
+        question = ScoreRequest(
+            texts=tuple(texts),
+            config=self._with_seed(run),
+            likelihood=self._likelihood,
+            origin=origin_of(requests[0]),
+        )
         effective = self.effective(any(text.wants_greedy for text in texts), run)
         for request in requests:
             run.use(str(request.task_name), effective)
@@ -214,11 +220,16 @@ def _check_cache_knows_documents(likelihood: LikelihoodConfig, run: Run) -> None
 
 def _replies_to_pairs(scores: Scores, texts: Sequence[Text], places: Sequence[int]) -> list[tuple[Any, Counts]]:
     replies = [
-        ((score.log_prob, score.is_greedy), {**score.stats, GREEDY: int(text.wants_greedy)})
+        ((_comparable(score.log_prob), score.is_greedy), {**score.stats, GREEDY: int(text.wants_greedy)})
         for score, text in zip(scores.scores, texts, strict=True)
     ]
     return [replies[place] for place in places]
 
 
 def _reply_to_windows(scores: Scores) -> list[tuple[Any, Counts]]:
-    return [(scores.log_prob, scores.stats)]
+    return [(_comparable(scores.log_prob), scores.stats)]
+
+
+def _comparable(log_prob: float) -> float:
+    """A text without a score is the least likely of all: the harness would take NaN for the largest of several."""
+    return -math.inf if math.isnan(log_prob) else log_prob

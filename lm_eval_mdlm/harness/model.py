@@ -20,6 +20,7 @@ from ..options.likelihood import LikelihoodConfig
 from ..options.loading import LoadingConfig, split_options
 from ..running.answering import Answered, run as answer_all
 from ..running.budget import budget_of
+from ..running.failing import refuse_failed
 from ..running.known import known_in
 from ..running.planning import fitted_to
 from ..running.processes import ProcessGroup
@@ -27,7 +28,7 @@ from ..running.question import Question
 from ..running.recording import recorder_in
 from .chat import ChatTokenizer
 from .effects import without_effect
-from .evaluation import Started, run_under_way
+from .evaluation import Started, end_with_failures, run_under_way
 from .likelihoods import ScoreReader
 from .posed import Posed
 from .provenance import headline, identity, provenance
@@ -137,6 +138,8 @@ class MDLM(LM):  # type: ignore[misc]
         try:
             with counted(started.tasks):
                 yield run
+            if self.rank == 0:
+                end_with_failures(run)
         finally:
             self._open.remove(run)
             self._run = run  # of which the harness asks for the record next
@@ -166,11 +169,7 @@ class MDLM(LM):  # type: ignore[misc]
         return self._scores.effective(request.request_type == "loglikelihood" and run.wants_greedy(request), run)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Decode all requests; every one is checked before the first forward pass.
-
-        Under a launcher the processes work off their requests together, so this is collective, as the next two are;
-        see also `barrier`.
-        """
+        """Decode all requests, checked before the first forward pass; collective, as the next two. See `barrier`."""
         return self._answer(requests, self._reader.rows, show=not disable_tqdm)
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -212,6 +211,7 @@ class MDLM(LM):  # type: ignore[misc]
                 responses[i] = response
                 run.count(requests[i], counts, from_journal=was_known)
         run.take(time.monotonic() - started, answered.nfe_by_process)
+        run.failed_rows += answered.num_failed
         return responses
 
     def _answered(
@@ -247,9 +247,10 @@ class MDLM(LM):  # type: ignore[misc]
         return readers.get(requests[0].request_type, self._scores.rolling)(requests, run)
 
     def answered_together(self, questions: Sequence[Question]) -> list[Any]:
-        """The records of questions that all processes pose alike, in their order, in every process."""
+        """The records of questions that all processes pose alike, in every process; UsageError if one has failed."""
         size = self._group.world_size
         own = self._answered([questions[i::size] for i in range(size)], show=True)
+        refuse_failed(own.num_failed, len(questions))
         parts = self._group.everyones(lambda: own.records)
         return [parts[i % size][i // size] for i in range(len(questions))]
 
@@ -263,8 +264,7 @@ class MDLM(LM):  # type: ignore[misc]
         super().set_cache_hook(cache_hook)
         if cache_hook.dbdict is not None:
             config = self.config
-            if config.seed is None:
-                config = dataclasses.replace(config, seed=torch.initial_seed())
+            config = config if config.seed is not None else dataclasses.replace(config, seed=torch.initial_seed())
             StoredResults(cache_hook.dbdict).claim(identity(self.backbone, config, self.likelihood))
 
     def get_model_info(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..running.question import Question
+from ..running.question import Origin, Question
 from .stored import Counts
 
 
@@ -17,3 +17,8 @@ class Posed:
     """Of the requests that it answers."""
     replies: Callable[[Any], Sequence[tuple[Any, Counts]]]
     """From the question's record to each request's response, in the harness's form, and its counts."""
+
+
+def origin_of(request: Any) -> Origin | None:
+    """The document that a request is about; None if the harness does not say."""
+    return None if request.doc_id is None else Origin(str(request.task_name), int(request.doc_id))

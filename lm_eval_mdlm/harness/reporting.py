@@ -6,7 +6,7 @@ from collections.abc import ItemsView, KeysView, Mapping, Sequence
 from typing import Any
 
 from ..engine.record import STOPS
-from .stored import Counts
+from .stored import FAILED_ROWS, Counts
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -22,10 +22,12 @@ HIGHER_IS_BETTER: dict[str, bool | None] = {
     "gold_logprob": True,
     "truncated": False,
     "likelihood_se": False,
+    "failed_rows": False,
 }
 """The counts of docs/semantics.md as metrics; None where neither direction is better."""
 ADDED_UP = ("nfe", "nfe_partial", "nfe_saved")
-"""Counts of a document's likelihoods that are added up; of the others the mean is taken."""
+"""Counts of a document's likelihoods that are added up; of the others the mean is taken. `failed_rows` is added up over
+texts and documents too."""
 
 
 def of_document(texts: Sequence[Counts], scores: Sequence[Counts]) -> Counts:
@@ -34,6 +36,8 @@ def of_document(texts: Sequence[Counts], scores: Sequence[Counts]) -> Counts:
     for name, value in _means(scores).items():
         total = value * sum(name in one for one in scores) if name in ADDED_UP else value
         counts[name] = counts.get(name, 0) + total if name in ADDED_UP else counts.get(name, total)
+    if FAILED_ROWS in counts:
+        counts[FAILED_ROWS] = sum(row.get(FAILED_ROWS, 0) for row in (*texts, *scores))
     return counts
 
 

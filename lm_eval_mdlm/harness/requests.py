@@ -17,10 +17,9 @@ from ..options.values import flag
 from ..running.generation import RowRequest
 from ..running.gold import gold_of
 from ..running.planning import fitted_to, lines_about, template_holds_mask
-from ..running.question import Origin
 from .chat import ChatTokenizer
 from .gold import GOLD_ANSWER
-from .posed import Posed
+from .posed import Posed, origin_of
 from .run import Run
 from .stored import Counts
 
@@ -171,7 +170,7 @@ class RequestReader:
             )
         _check_cache_holds_one(config, raw, repeat, run)
         encoded = self._chat.encode(context, config.add_bos_token, rendered=run.has_rendered(context))
-        row = RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat, origin=_origin(request))
+        row = RowRequest(prompt_ids=encoded.token_ids, config=config, repeat=repeat, origin=origin_of(request))
         return row, encoded.held_mask or template_holds_mask(self._backbone, config)
 
     def config_of(self, generation_kwargs: Mapping[str, Any], run: Run) -> DecodingConfig:
@@ -234,10 +233,6 @@ class RequestReader:
                     f"until: the stop string {stop!r} holds a backslash and a letter, not a line break or tab; "
                     f'--gen_kwargs as JSON can hold those: \'{{"until": ["\\n\\n"]}}\'.'
                 )
-
-
-def _origin(request: Any) -> Origin | None:
-    return None if request.doc_id is None else Origin(str(request.task_name), int(request.doc_id))
 
 
 def _reply(generation: Generation) -> list[tuple[str, Counts]]:

@@ -44,6 +44,8 @@ class Run:
         self.chat_template_source = chat_template_source
         self.nfe_by_process = [0] * world_size
         """Forward passes that each process ran for its rows, by rank."""
+        self.failed_rows = 0
+        """Requests of all processes for which the network returned no numbers."""
         self._effective_of = effective_of
         self._rendered = rendered
         self._counts: dict[int, tuple[Any, list[Counts]]] = {}
@@ -122,6 +124,7 @@ class Run:
             "nominal_nfe_by_task": {task: _one_or_all(list(own.values())) for task, own in self._nominal.items()},
             "totals_of_rank_0": dict(self._totals),
             "nfe_by_process": list(self.nfe_by_process),
+            "failed_rows": self.failed_rows,
         }
 
 

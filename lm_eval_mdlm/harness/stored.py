@@ -15,6 +15,10 @@ IDENTITY = "mdlm settings"
 """Key of what the results in a database depend on."""
 COUNTS = "mdlm counts"
 """Takes the place of a request's type in the key of its counts, for texts; other types follow it."""
+FOR_ONE_RUN = "mdlm rows of one run"
+"""Key of a list: keys of what later runs are not to find."""
+FAILED_ROWS = "failed_rows"
+"""Among the counts of a request: 1 if the network returned no numbers for it."""
 GREEDY = "greedy_was_asked"
 """Among a pair's counts: whether greedy decoding was run for it. The harness keeps pairs by their texts alone."""
 
@@ -41,11 +45,20 @@ class StoredResults:
             self._database[IDENTITY] = ours
         elif difference := _difference(theirs, ours):
             raise UsageError(f"{where} holds results {difference}; name another file.")
+        for key in self._database.pop(FOR_ONE_RUN, ()):
+            self._database.pop(key, None)
 
     def keep(self, request: Any, response: Any, counts: Counts) -> None:
-        """Store one response in the harness's form, counts first, so that none is ever without."""
-        self._database[_key_of_counts(request)] = counts
-        self._database[hash_args(request.request_type, request.args)] = response
+        """Store one response in the harness's form, counts first, so that none is ever without.
+
+        The harness stores every response itself once it has them all. That of a row that has failed is taken out again
+        when the next run claims the database.
+        """
+        keys = _key_of_counts(request), hash_args(request.request_type, request.args)
+        if counts.get(FAILED_ROWS):
+            self._database[FOR_ONE_RUN] = [*self._database.get(FOR_ONE_RUN, ()), *keys]
+        for key, value in zip(keys, (counts, response), strict=True):
+            self._database[key] = value
 
     def counts(self, request: Any) -> Counts | None:
         """Counts of a stored response; None if there are none."""

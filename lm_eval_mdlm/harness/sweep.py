@@ -199,6 +199,11 @@ def _keep(results: dict[str, Any], cell: Cell, tracker: EvaluationTracker, unfin
     wanted = [1, sum(len(samples[name]) for name in results["configs"])]
     if [_whole(unfinished, "results_*.json"), _whole(unfinished, "samples_*.jsonl", lines=True)] != wanted:
         raise UsageError(f"results could not be written to {unfinished}; make room there and run it again.")
+    if failed := results["config"]["mdlm"]["failed_rows"]:
+        raise UsageError(
+            f"the network returned no numbers for {failed} rows: what there is stands in {unfinished}, and the same "
+            f"command runs them again."
+        )
     unfinished.replace(folder)
 
 

@@ -24,7 +24,7 @@ from .documents import (
 from .evaluation import is_of_another_model, run_under_way, watch_evaluations
 from .reporting import HIGHER_IS_BETTER, Reporting, of_document, stop_of
 from .run import Run
-from .stored import Counts
+from .stored import FAILED_ROWS, Counts
 
 
 watch_evaluations()  # for evaluations that import this package only as they load their tasks
@@ -80,9 +80,10 @@ class Counted(Task):  # type: ignore[misc]  # of its kind, so that an object of 
         return own if self.mdlm_reporting is None else self.mdlm_reporting.scored(own, super())
 
     def aggregation(self: Any) -> dict[str, Any]:
-        """Means of the counts, unless the task has a metric of that name."""
+        """Means of the counts, and the number of failed rows, unless the task has a metric of that name."""
         # `mean` itself, not a copy of it: lm_eval knows its standard error in closed form.
-        return self.mdlm_beside(super().aggregation(), dict.fromkeys(HIGHER_IS_BETTER, mean))  # type: ignore[misc,no-any-return]
+        ours = {**dict.fromkeys(HIGHER_IS_BETTER, mean), FAILED_ROWS: sum}
+        return self.mdlm_beside(super().aggregation(), ours)  # type: ignore[misc,no-any-return]
 
     def higher_is_better(self: Any) -> dict[str, Any]:
         """Directions of the counts, unless the task has a metric of that name."""
@@ -138,7 +139,8 @@ def _counted(own: type) -> type:
 
 def _reporting(task: Any, run: Run) -> Reporting | None:
     """Of the counts of every document; None where there are none, or they are not to be reported."""
-    if not (run.task_stats or isinstance(task, MDLMTask)):
+    all_counts = run.task_stats or isinstance(task, MDLMTask)
+    if not (all_counts or run.failed_rows):
         return None
     texts: dict[int, list[Counts]] = {}
     scores: dict[int, list[Counts]] = {}
@@ -147,7 +149,12 @@ def _reporting(task: Any, run: Run) -> Reporting | None:
             kind = texts if instance.request_type == "generate_until" else scores
             kind.setdefault(instance.doc_id, []).extend(counts)
     by_doc = {doc_id: of_document(texts.get(doc_id, []), scores.get(doc_id, [])) for doc_id in {**texts, **scores}}
-    if len(run.nfe_by_process) > 1 and any(asks_for_gold_score(instance) for instance in task.instances):
+    if run.failed_rows:  # the same in all processes, each of which has to have every metric
+        for own in by_doc.values():
+            own.setdefault(FAILED_ROWS, 0)
+    if not all_counts:
+        by_doc = {doc_id: {FAILED_ROWS: own[FAILED_ROWS]} for doc_id, own in by_doc.items()}
+    elif len(run.nfe_by_process) > 1 and any(asks_for_gold_score(instance) for instance in task.instances):
         _show_that_none_has_a_gold_score(by_doc)
     stops = {doc_id: stop_of(own) for doc_id, own in texts.items() if all("stop" in counts for counts in own)}
     # Not `task_name`, which draws from the global generator, as some tasks do to shuffle their choices.

@@ -24,6 +24,7 @@ COUNTS = frozenset(
         "gold_logprob",
         "truncated",
         "likelihood_se",
+        "failed_rows",
     }
 )
 """What `mdlm` reports beside a task's own metrics."""

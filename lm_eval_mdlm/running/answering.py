@@ -10,9 +10,11 @@ from tqdm import tqdm
 from ..backbones.backbone import Backbone
 from ..engine.job import Work
 from ..engine.loop import answer
+from ..engine.not_finite import Failed
 from ..engine.readout import Readout
 from ..engine.schedule import Budget
 from ..errors import UsageError
+from .failing import Failure, Failures, check_failures
 from .known import NOTHING_KNOWN, Known
 from .processes import ProcessGroup
 from .question import Question, Record
@@ -30,6 +32,8 @@ class Answered:
     """Which of them a journal had."""
     nfe_by_process: list[int]
     """Forward passes that each process ran, by rank."""
+    num_failed: int
+    """Requests of all processes for which the network returned no numbers; their records say so."""
 
 
 def run(
@@ -57,21 +61,25 @@ def run(
             this process does that, after all others are answered if another process did.
 
     Raises:
-        UsageError: If the network returns NaN, or a single row does not fit into memory. Whatever fails in one
-            process, the others finish the rows they have begun, and raise an error that names it.
+        UsageError: If the network returns no numbers for all requests, the first ones of a process, or one whose
+            question has no record for that; or a single row does not fit into memory. Whatever fails in one process,
+            the others finish the rows they have begun, and raise an error that names it.
     """
     share = _Share(backbone, Pool(group, sections), group.rank, known, recorder, on_finish)
     with tqdm(total=len(share.pool), disable=not progress, desc="mdlm", unit="request", smoothing=0.05) as bar:
         shares = group.everyones(lambda: share.pool.closed_on_error(lambda: share.answered(budget, bar)))
-        for from_others, _ in shares:
-            for ticket, outcome in from_others.items():
+        failed = [one for own in shares for one in own.failed]
+        check_failures(failed, len(share.pool), backbone)
+        for own in shares:
+            for ticket, outcome in own.for_others.items():
                 share.keep(ticket, outcome)
         bar.update(len(share.pool) - bar.n)
     mine = [share.own[index] for index in range(len(sections[group.rank]))]
     return Answered(
         records=[outcome.record for outcome in mine],
         known=[outcome.was_known for outcome in mine],
-        nfe_by_process=[nfe for _, nfe in shares],
+        nfe_by_process=[own.nfe for own in shares],
+        num_failed=len(failed),
     )
 
 
@@ -79,6 +87,17 @@ def run(
 class _Outcome:
     record: Record
     was_known: bool
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What one process has done for all."""
+
+    for_others: dict[Ticket, _Outcome]
+    """Outcomes that belong to other processes."""
+    nfe: int
+    """Forward passes that it ran."""
+    failed: list[Failure]
 
 
 class _Share:
@@ -96,19 +115,29 @@ class _Share:
         self.pool, self.own = pool, dict[int, _Outcome]()
         self._backbone, self._rank, self._on_finish = backbone, rank, on_finish
         self._known, self._recorder = known, recorder
+        self._failures = Failures(backbone, rank)
 
-    def answered(self, budget: Budget, bar: "tqdm[Any]") -> tuple[dict[Ticket, _Outcome], int]:
-        """Answer what can be drawn: the outcomes that belong to other processes, and the passes run."""
+    def answered(self, budget: Budget, bar: "tqdm[Any]") -> _Answers:
+        """Answer what can be drawn."""
         nfe, started = 0, time.monotonic()
         for_others: dict[Ticket, _Outcome] = {}
-        for (ticket, question), outcome in answer(Readout(self._backbone), self._drawn(), self.pool.within(budget)):
-            if not outcome.was_known:
-                nfe += outcome.record.nfe
-                self._known.add(question, outcome.record)
+        for (ticket, question), found in answer(Readout(self._backbone), self._drawn(), self.pool.within(budget)):
+            if isinstance(found, Failed):
+                nfe += found.nfe
+                record = self._failures.record(ticket, question, found)
+                if record is None:
+                    continue
+                outcome = _Outcome(record, was_known=False)
+            else:
+                outcome = found
+                self._failures.answered += 1
+                if not outcome.was_known:
+                    nfe += outcome.record.nfe
+                    self._known.add(question, outcome.record)
             if not self.keep(ticket, outcome):
                 for_others[ticket] = outcome
             _show(bar, self.pool.count(outcome.record), nfe, started)
-        return for_others, nfe
+        return _Answers(for_others, nfe, self._failures.known)
 
     def keep(self, ticket: Ticket, outcome: _Outcome) -> bool:
         """Take an outcome if it belongs to this process; whether it does."""

@@ -12,6 +12,7 @@ What is promised of signals, inside `ends_on_signals` in the main thread:
   that follows within half a second counts as the same, and the block is left no sooner.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -34,8 +35,11 @@ _SAME_SIGNAL = 0.5
 """Seconds within which further signals count as the first one."""
 _ACTS_TAKE = 5.0
 """Seconds after which a last act that hangs, on a network file system that is gone, is given up."""
+INCOMPLETE = 3
+"""Exit code of a run that came to its end, and whose results lack rows or could not be written."""
 _acts: list[Callable[[], None]] = []
 _early = threading.Event()
+_lines_at_exit: list[str] = []
 
 
 class Terminated(SystemExit):
@@ -80,6 +84,26 @@ def end_now(code: int, line: str) -> None:
     acting.start()
     acting.join(_ACTS_TAKE)
     os._exit(code)
+
+
+def fail_at_exit(line: str) -> None:
+    """When this process ends as if all were well, once everything else is done: a line, and exit code `INCOMPLETE`."""
+    if not _lines_at_exit:
+        atexit.register(_fail)
+    if line not in _lines_at_exit:
+        _lines_at_exit.append(line)
+
+
+def _fail() -> None:
+    if ended_early() or hasattr(sys, "last_value"):  # it fails already
+        return
+    # Python has no way to another exit code by now but to leave; so all that is to be done at the end comes first.
+    atexit.unregister(_fail)
+    atexit._run_exitfuncs()
+    for line in _lines_at_exit:
+        print(f"lm_eval_mdlm: error: {line}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(INCOMPLETE)
 
 
 @contextlib.contextmanager

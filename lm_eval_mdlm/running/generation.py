@@ -11,7 +11,7 @@ from ..backbones.backbone import Backbone
 from ..engine.decode import decoding
 from ..engine.job import Work
 from ..engine.plan import RowPlan
-from ..engine.record import Generation
+from ..engine.record import FAILED, Generation
 from ..engine.recorded import RecordedRow, decoding_on_record
 from ..errors import UsageError
 from ..options import values
@@ -68,6 +68,17 @@ class RowRequest(Question):
         row = yield from decoding_on_record(self.plan(backbone))
         return row.generation(self.record_steps), row
 
+    def failed(self, backbone: Backbone, nfe: int) -> Generation:
+        plan = self.plan(backbone)
+        return Generation(
+            token_ids=list(plan.region.token_ids),
+            text="" if plan.returns_text else None,
+            nfe=nfe,
+            tokens=0,
+            stop=FAILED,
+            truncated=plan.truncated,
+        )
+
     def content(self) -> Mapping[str, Any]:
         own = {"prompt_ids": list(self.prompt_ids), "repeat": self.repeat, "record_steps": self.record_steps}
         if self.answer is not None:
@@ -114,11 +125,12 @@ def generate(
 
     Returns:
         `repeat` records per prompt, those of the first prompt first. Equal prompts with equal answers give equal
-        records; with more repeats, the first ones stay the same.
+        records; with more repeats, the first ones stay the same. A row for which the network returned no numbers is
+        `failed`, unless all are.
 
     Raises:
         UsageError: For options that are unknown, out of range, or do not fit the backbone, and for an answer that does
-            not fit its segment, before any pass is run.
+            not fit its segment, before any pass is run. For a network that returns no numbers for any prompt.
     """
     group = group or ProcessGroup(alone=True)
 

@@ -42,7 +42,8 @@ def loglikelihood(
             `likelihood="path"`, `greedy`, `cfg_scale`, `max_length` and `seed` use some.
 
     Returns:
-        One score per pair, in the order given. Under `mc_se` each pair is sampled for itself.
+        One score per pair, in the order given. Under `mc_se` each pair is sampled for itself. A pair for which the
+        network returned no numbers has `failed`, with a log-probability of NaN, unless all have.
 
     Raises:
         UsageError: For options that are unknown, out of range, or do not fit the backbone, before any pass is run.

@@ -50,6 +50,15 @@ class Question(abc.ABC):
         """As `work`, with the row that remembers its steps; for questions that decode one."""
         raise NotImplementedError
 
+    def failed(self, backbone: Backbone, nfe: int) -> Record | None:
+        """The record of a request for which the network returned no numbers; None if such a request ends the run.
+
+        Args:
+            backbone: That returned none.
+            nfe: Forward passes that were run for it; guidance counts 2.
+        """
+        return None
+
     @property
     def is_cached(self) -> bool:
         """Whether its rows keep keys and values between passes."""

@@ -1,6 +1,7 @@
 """Log-likelihoods of texts: from token ids and checked options to plans of passes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,14 @@ from ..backbones.backbone import Backbone
 from ..decoding.logits import LogitRule
 from ..decoding.proposal import RowKey
 from ..engine.job import Work
-from ..engine.record import Scores
+from ..engine.record import Score, Scores
 from ..engine.scoring import Scorer, TextPlan, scoring
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
 from ..options.likelihood import LikelihoodConfig
 from ..options.samplers import SAMPLERS
 from .planning import longest_canvas, plan_row
-from .question import Question
+from .question import Origin, Question
 
 
 OF_EVERY_ESTIMATE = ("seed", "cfg_scale", "max_length")
@@ -42,6 +43,7 @@ class ScoreRequest(Question):
     texts: Sequence[Text]
     config: DecodingConfig
     likelihood: LikelihoodConfig
+    origin: Origin | None = None
 
     def plan(self, backbone: Backbone) -> tuple[Scorer, list[TextPlan]]:
         """The same in every process; UsageError if options or texts do not fit the backbone."""
@@ -54,6 +56,16 @@ class ScoreRequest(Question):
 
     def work(self, backbone: Backbone) -> Work[Scores]:
         return scoring(*self.plan(backbone))
+
+    def failed(self, backbone: Backbone, nfe: int) -> Scores:
+        """No text has a score, as they are scored together; the first one has all passes."""
+        _, plans = self.plan(backbone)
+        return Scores(
+            tuple(
+                Score(log_prob=math.nan, standard_error=None, nfe=0 if i else nfe, truncated=plan.row.truncated)
+                for i, plan in enumerate(plans)
+            )
+        )
 
     def content(self) -> Mapping[str, Any]:
         texts = [[list(t.context_ids), list(t.text_ids), t.wants_greedy] for t in self.texts]

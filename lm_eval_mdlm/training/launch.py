@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from ..errors import UsageError
+from ..running.liveness import watch_processes
 
 
 T = TypeVar("T")
@@ -51,6 +52,14 @@ class Launch:
             raise UsageError(found[1])
         agreed: T = found[0]
         return agreed
+
+    def watch(self) -> None:
+        """From now on end within a minute if another process is gone; the process group must be set up."""
+        if self.num_processes > 1:
+            from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
+            store, _, _ = next(rendezvous("env://", self.process, self.num_processes))
+            watch_processes(self.process, self.num_processes, store)
 
     def wait_for_all(self) -> None:
         """Returns once every process is here."""

@@ -18,6 +18,7 @@ from .arguments import rows_per_device, training_arguments
 from .averaging import AveragedWeights
 from .batches import NoisyRows, collate
 from .config import TrainingConfig
+from .disks import check_writable, told_of_disks
 from .evaluation import validation_rows
 from .launch import Launch, warning_of_idle_gpus
 from .layout import Layout, layout_of
@@ -41,10 +42,17 @@ def train(config: TrainingConfig) -> dict[str, float]:
     """Train and save; returns the last losses. With `dry_run` only say what would be done.
 
     Raises:
-        UsageError: For options, files or checkpoints that cannot be used; nothing has been written then.
+        UsageError: For options, files or checkpoints that cannot be used, and for a folder that cannot be written
+            before anything has been; or if a disk is full later, when the checkpoints that are whole stay.
     """
+    with told_of_disks(Path(config.out)):
+        return _trained(config)
+
+
+def _trained(config: TrainingConfig) -> dict[str, float]:
     launch = Launch.current()
     arguments = training_arguments(config, num_processes=launch.num_processes)
+    launch.watch()
     out = Path(config.out)
     checkpoint = launch.agree(lambda: _checkpoint_to_go_on_from(config, out))
     plan, layout = _plan(config, launch, arguments.device)
@@ -61,7 +69,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
             examples.refuse_none_left()
     trained = _network(config, plan.source)
     if launch.is_first:
-        out.mkdir(parents=True, exist_ok=True)
+        check_writable(out)
         config.write(out / RECORD)
         _remove_unfinished(out)
     launch.wait_for_all()

@@ -130,6 +130,27 @@ def test_a_missing_shard_is_named(tmp_path, family):
     assert "1 missing (model-00002-of-00003.safetensors" in refusal(folder)
 
 
+def test_a_shard_that_is_half_there_is_named(tmp_path, family):
+    folder = make_checkpoint(tmp_path, family, sharded=True, tokenizer=False)
+    shard = folder / "model-00002-of-00003.safetensors"
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    assert str(shard) in refusal(folder)
+
+
+def test_shards_under_each_others_names_are_the_same_network(tmp_path, family):
+    folder = make_checkpoint(tmp_path, family, sharded=True, tokenizer=False)
+    ids, at = torch.arange(1, 8), torch.arange(7)
+    before = load_backbone(str(folder), device="cpu").states(ids, [7], at)
+    first, second = (folder / f"model-0000{number}-of-00003.safetensors" for number in (1, 2))
+    first.rename(folder / "aside")
+    second.rename(first)
+    (folder / "aside").rename(second)
+    assert torch.equal(load_backbone(str(folder), device="cpu").states(ids, [7], at), before)
+    # In place of another one a shard is missing there, and its own weights are there twice.
+    second.write_bytes(first.read_bytes())
+    assert "every weight must be stored once" in refusal(folder)
+
+
 @pytest.mark.parametrize("text", ["{}", "no json", '{"weight_map": ["a"]}', "[]"])
 def test_a_broken_index_is_named(tmp_path, text):
     folder = make_checkpoint(tmp_path, sharded=True, tokenizer=False)

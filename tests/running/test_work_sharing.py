@@ -76,7 +76,8 @@ def test_failure_in_decoding_stops_the_others_after_the_rows_they_have_begun(see
     for ours in (seen[0], seen[2]):
         message, passes = ours["nan"]
         assert message.startswith("UsageError: stopped because process 1 failed: the network returned NaN")
-        assert passes <= 3 * FAST  # 36 rows at two a time would be 72
+        # 36 rows at two a time would be 72; process 1 needs a dozen passes to give up.
+        assert passes <= 6 * FAST
 
 
 class Member:
