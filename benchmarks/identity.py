@@ -84,6 +84,11 @@ SAMPLERS: dict[str, Callable[[Typical], Options]] = {
     "sliding_block": lambda typical: {"confidence_threshold": typical.confidence, "block_length": 4},
     "dus": lambda typical: {"remask_below": typical.confidence},
     "remdm": lambda typical: {"remdm_loops": 2},
+    "edit": lambda typical: {
+        "confidence_threshold": typical.confidence,
+        "edit_threshold": typical.confidence,
+        "max_edit_passes": 3,
+    },
     "fixed_k": lambda typical: {"k": 3, "score": "random", "min_distance": 4.0},
 }
 """The other samplers, each as a kind of its own."""

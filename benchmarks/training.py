@@ -26,6 +26,7 @@ from torch import Tensor
 from benchmarks.networks import Shape, random_network
 from benchmarks.options import parsed, parser, start
 from lm_eval_mdlm import load_backbone
+from lm_eval_mdlm.checkpoints.families.llada import LLaDA
 from lm_eval_mdlm.checkpoints.packaged import checkpoint_dir
 from lm_eval_mdlm.demo import read_problems
 from lm_eval_mdlm.training.config import TrainingConfig
@@ -34,7 +35,6 @@ from lm_eval_mdlm.training.launch import Launch
 from lm_eval_mdlm.training.networks import Source, with_adapter
 from lm_eval_mdlm.training.plan import shape_of, workload_of
 from lm_eval_mdlm.training.run import train
-from lm_eval_mdlm.training.saving import hub_name
 
 
 TEMPLATE = '[{"reasoning": LENGTH}, {"text": "\\nThe answer is "}, {"answer": 4}]'
@@ -55,7 +55,7 @@ def make_checkpoint(folder: Path, shape: Shape, device: str, dtype: torch.dtype)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(checkpoint_dir() / name, folder / name)
     network = random_network(shape, device, dtype)
-    weights = {hub_name(name, "LLaDA"): weight.cpu() for name, weight in network.state_dict().items()}
+    weights = {LLaDA().hub_name(name): weight.cpu() for name, weight in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(text)  # last: with it the checkpoint is whole
 

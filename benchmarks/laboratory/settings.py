@@ -68,6 +68,10 @@ GRIDS: Mapping[str, Grid] = {
     ),
     "dus": Grid(over("remask_below", 0.0, 0.2, 0.3, 0.5, 0.7, sampler="dus")),
     "remdm": Grid(over("remdm_loops", 0, 1, 2, 4, 8, 16, sampler="remdm"), looks_at_tokens=True),
+    "edit": Grid(
+        over("confidence_threshold", 0.95, 0.9, 0.7, 0.6, 0.5, 0.4, sampler="edit", edit_threshold=0.9),
+        looks_at_tokens=True,
+    ),
     "med, min_distance = 8": Grid(
         over("entropy_threshold", 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, sampler="med", min_distance=8.0)
     ),

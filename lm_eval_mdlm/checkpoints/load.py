@@ -118,6 +118,7 @@ def load_backbone(
         },
     )
     _probe(backbone, pretrained)
+    _compare_readings(backbone, pretrained)
     return backbone
 
 
@@ -202,8 +203,10 @@ def _probe(backbone: Backbone, source: str) -> None:
     backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
     if not independent:
         logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")
-    if not isinstance(backbone, PackedBackbone):
-        return  # an encoder's own code says what its tokens see
+
+
+def _compare_readings(backbone: PackedBackbone, source: str) -> None:
+    """A line where masked text is predicted better by another reading than the declared one."""
     found = clearly_better(backbone, backbone.description["num_parameters"])
     if found is not None:
         logger.warning(

@@ -19,6 +19,8 @@ MOST_ROWS = 1024
 """Of a pass whose logits are compared; no more are ever read together."""
 TOLERANCE = 0.05
 """Largest change of a state, relative to the largest state, that other kernels can cause by rounding alone."""
+ROUTED_SHARE = 0.75
+"""Least share of tokens within the tolerance where each chooses its experts, so that a near tie changes its state."""
 
 
 def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True) -> bool:
@@ -57,7 +59,9 @@ def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True) 
                 f"{source}: canvases packed together must not see each other, but a token changed its mate."
             )
     behind, alone = reference[len(mate) :].float(), _run(backbone, canvas).float()
-    if not _same(alone, behind, exact=False):
+    # Where tokens choose experts, rounding may send a few of them elsewhere.
+    share = ROUTED_SHARE if "experts" in backbone.description else 1.0
+    if not _near(alone, behind) >= share:
         raise UsageError(f"{source}: a canvas must give the same states alone and behind another one, but it does not.")
     return torch.equal(behind, alone) and _keeps_its_bits(backbone, canvas)
 
@@ -82,6 +86,11 @@ def _refuse_other_sight(
         raise UsageError(
             f"{source}: the network must be blind to later grid blocks of {backbone.grid_block}, but sees one's token."
         )
+
+
+def _near(one: Float[Tensor, "n D"], other: Float[Tensor, "n D"]) -> float:
+    """Share of tokens whose states differ by no more than rounding; 0 where they are no numbers."""
+    return float(((one - other).abs().amax(dim=1) <= TOLERANCE * one.abs().max()).float().mean())
 
 
 def _same(one: Float[Tensor, "n D"], other: Float[Tensor, "n D"], exact: bool) -> bool:

@@ -237,7 +237,9 @@ def test_exit_needs_an_answer_to_watch():
 
 def test_every_field_can_be_given_as_an_option():
     for field in dataclasses.fields(DecodingConfig):
-        assert DecodingConfig.from_options({field.name: None}) == config()
+        # The harness reads the word none on a command line as None.
+        expected = config(cache="none") if field.name == "cache" else config()
+        assert DecodingConfig.from_options({field.name: None}) == expected
 
 
 @pytest.mark.parametrize("seed", [2**53 + 1, -(2**62) - 1])
