@@ -198,8 +198,8 @@ def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attent
 
 def _probe(backbone: Backbone, source: str) -> None:
     known = backbone.description.get("rows_are_bitwise_independent", True)
-    exact = "quantisation" not in backbone.description
-    independent = prove_bidirectional(backbone, source, exact=exact) and exact and known
+    exact, routed = "quantisation" not in backbone.description, "experts" in backbone.description
+    independent = prove_bidirectional(backbone, source, exact=exact, routed=routed) and exact and known
     backbone.description = {**backbone.description, "rows_are_bitwise_independent": independent}
     if not independent:
         logger.warning("On this hardware rounding depends on how rows are batched; near ties may fall either way.")

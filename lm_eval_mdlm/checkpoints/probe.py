@@ -23,7 +23,7 @@ ROUTED_SHARE = 0.75
 """Least share of tokens within the tolerance where each chooses its experts, so that a near tie changes its state."""
 
 
-def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True) -> bool:
+def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True, routed: bool = False) -> bool:
     """Check that a token sees what its family declares, and that other canvases and its place do not matter.
 
     A token must see later ones, up to its canvas's end or, in a block-causal network, its grid block's, and none
@@ -34,6 +34,7 @@ def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True) 
         source: The checkpoint, for messages.
         exact: Whether a token that is not seen must leave every bit as it is; where layers are quantised over the whole
             pass it need not.
+        routed: Whether tokens choose experts, so that rounding may send a few of them elsewhere.
 
     Returns:
         Whether the canvas had the very same bits alone as behind a mate, and on a GPU in longer passes too.
@@ -59,9 +60,7 @@ def prove_bidirectional(backbone: Backbone, source: str, *, exact: bool = True) 
                 f"{source}: canvases packed together must not see each other, but a token changed its mate."
             )
     behind, alone = reference[len(mate) :].float(), _run(backbone, canvas).float()
-    # Where tokens choose experts, rounding may send a few of them elsewhere.
-    share = ROUTED_SHARE if "experts" in backbone.description else 1.0
-    if not _near(alone, behind) >= share:
+    if not _near(alone, behind) >= (ROUTED_SHARE if routed else 1.0):
         raise UsageError(f"{source}: a canvas must give the same states alone and behind another one, but it does not.")
     return torch.equal(behind, alone) and _keeps_its_bits(backbone, canvas)
 

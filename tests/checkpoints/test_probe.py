@@ -126,3 +126,21 @@ def test_passes_that_do_not_fit_into_memory_end_the_check_and_not_the_load(monke
 
     monkeypatch.setattr(probe, "MATES", {"cpu": (1, 4)})
     assert prove_bidirectional(Small(inside(mean)), "some/model") is True
+
+
+@pytest.mark.parametrize(("share", "routed", "accepted"), [(0.1, True, True), (0.1, False, False), (0.5, True, False)])
+def test_a_few_tokens_may_go_to_other_experts_by_rounding_and_not_many(share, routed, accepted):
+    class Rerouted(Mixer):
+        """Some states of a canvas differ behind a mate, as where a router is at a near tie."""
+
+        def states(self, token_ids: Tensor, lengths: Sequence[int], wanted: Tensor) -> Tensor:
+            whole = self.mix(self.table[token_ids], lengths)
+            if len(lengths) > 1:
+                whole[lengths[0] : lengths[0] + int(share * lengths[1])] += whole.abs().max()
+            return whole[wanted]
+
+    if accepted:
+        assert prove_bidirectional(Rerouted(inside(mean)), "some/model", routed=routed) is False
+        return
+    with pytest.raises(UsageError, match="must give the same states alone and behind another"):
+        prove_bidirectional(Rerouted(inside(mean)), "some/model", routed=routed)
