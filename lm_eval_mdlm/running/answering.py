@@ -32,7 +32,7 @@ class Answered:
     """Which of them a journal had."""
     nfe_by_process: list[int]
     """Forward passes that each process ran, by rank."""
-    num_failed: int
+    num_failed: int = 0
     """Requests of all processes for which the network returned no numbers; their records say so."""
 
 
