@@ -115,3 +115,17 @@ def test_the_stable_activation_is_silu_and_depends_on_the_value_alone(num_thread
     torch.testing.assert_close(stable(x), torch.nn.functional.silu(x))
     assert torch.equal(stable(x), torch.stack([stable(row.clone()) for row in x]))
     assert stable(torch.tensor([-200.0, 200.0])).tolist() == [0.0, 200.0]
+
+
+@pytest.mark.parametrize(("width", "out"), [(3072, 256), (1024, 700), (520, 64)])
+def test_wide_products_have_the_same_rows_in_any_number(num_threads, width, out):
+    product = torch.nn.Linear(width, out)
+    network = torch.nn.Sequential(product)
+    invariance.stabilise(network)
+    rows = torch.randn(2, 450, width)
+    with torch.inference_mode():
+        whole = network(rows)
+        assert torch.allclose(whole, rows @ product.weight.T + product.bias, atol=1e-4)
+        flat, expected = rows.reshape(-1, width), whole.reshape(-1, out)
+        for first, count in ((0, 64), (7, 65), (100, 384), (449, 300), (0, 899)):  # fewer are filled up to 64
+            assert torch.equal(network(flat[first : first + count]), expected[first : first + count])
