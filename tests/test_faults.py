@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.harness.conftest import QUESTIONS, STOCK_LIKE
+from tests.killing import children
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, TEMPLATE, write_lines
 
@@ -168,12 +169,6 @@ def test_a_disk_that_fills_up_in_training_leaves_a_checkpoint_to_go_on_from(inpu
 
 
 # Signals
-
-
-def children(pid: int) -> set[int]:
-    """Of a process, and theirs."""
-    found = {int(own) for own in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    return found | {own for child in found for own in children(child)}
 
 
 def in_session(session: int) -> list[int]:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from lm_eval_mdlm.running.scoring import ScoreRequest
 from tests.harness import stock_likelihoods
 from tests.harness.plain import differences, scores
 from tests.harness.test_stock_likelihoods import written
+from tests.killing import kill_with_children
 from tests.tiny import make_checkpoint
 
 
@@ -222,7 +222,7 @@ class Command:
             time.sleep(0.002)
         killed = running.poll() is None
         if killed:
-            os.killpg(running.pid, signal.SIGKILL)
+            kill_with_children(running)
         running.wait()
         return killed
 

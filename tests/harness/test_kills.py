@@ -3,11 +3,8 @@
 Every restart ends with the files of an undisturbed run but for times, and does no more again than was in flight.
 """
 
-import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +19,8 @@ import yaml
 from tests.harness.test_journal_runs import long_task  # noqa: F401  a fixture
 from tests.harness.test_stock_likelihoods import written
 from tests.harness.test_sweep import contents
-from tests.test_faults import children, environment, posterior, training
+from tests.killing import kill_with_children
+from tests.test_faults import environment, posterior, training
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, losses, weights, write_lines
 
@@ -150,10 +148,7 @@ class Runs:
         time.sleep(seconds)
         killed = running.poll() is None
         if killed:
-            # One by one: torchrun gives each of its processes a session, and so a group, of its own.
-            for pid in (running.pid, *children(running.pid)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_with_children(running)
         running.wait()
         return killed
 

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from lm_eval_mdlm.recordings.reading import read_steps
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.replays import folder_of
 from tests.harness.running import evaluate
+from tests.killing import kill_with_children
 
 
 GRID = [
@@ -307,8 +307,7 @@ def test_a_sweep_that_was_killed_three_times_equals_an_undisturbed_one(tmp_path,
             start_new_session=True,
         )
         time.sleep(draws.uniform(0.4, 0.9) * seconds)
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
+        kill_with_children(run)
     last = subprocess.run(command(tmp_path, tmp_path / "killed", processes), env=environment(), capture_output=True)
     assert last.returncode == 0, last.stderr.decode()[-2000:]
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
