@@ -17,6 +17,8 @@ from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, native_name,
 
 PREFIX = "base_model.model."
 FACTORS = ("lora_A", "lora_B")
+MOST_LETTERS, MOST_REPEATS = 1000, 4
+"""Of a pattern of layers' names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +78,18 @@ class LowRankUpdate:
     def _refuse_gaps(self) -> None:
         """UsageError if the configuration names layers that the file has no matrices for, or the other way round."""
         config = self._adapter.config
+        wanted = config.get("target_modules")
+        if isinstance(wanted, str) and not _is_simple(wanted):
+            raise UsageError(
+                f"peft={self._adapter.name}: target_modules={wanted!r:.80} is no pattern that is tried here: at most "
+                f"{MOST_REPEATS} repeats, none of a group; {MERGE}."
+            )
         if config.get("layers_to_transform") is not None or config.get("exclude_modules") is not None:
             return
         named = {
             name
             for name, weight in self._stored.items()
-            if len(weight.shape) == 2
-            and name != EMBEDDING
-            and _targets(config.get("target_modules"), name, weight.name)
+            if len(weight.shape) == 2 and name != EMBEDDING and _targets(wanted, name, weight.name)
         }
         for what, names in (
             ("no matrices for", named - self._pairs.keys()),
@@ -136,6 +142,19 @@ def _pair(adapter: Adapter, name: str, own: Mapping[str, StoredWeight]) -> _Pair
     if set(own) != set(FACTORS) or any(len(matrix.shape) != 2 for matrix in own.values()):
         raise UsageError(f"{adapter.file}: {name} must have lora_A and lora_B, got {', '.join(own)}; copy it again.")
     return _Pair(a=own["lora_A"], b=own["lora_B"])
+
+
+def _is_simple(pattern: str) -> bool:
+    """Whether a regular expression of others is sound, and cannot take for ever on any name."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return (
+        len(pattern) <= MOST_LETTERS
+        and len(re.findall(r"[*+{]", pattern)) <= MOST_REPEATS
+        and ")*" not in (re.sub(r"\)\s*[+{]", ")*", pattern))
+    )
 
 
 def _targets(wanted: Any, *names: str) -> bool:

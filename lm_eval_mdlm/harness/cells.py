@@ -9,6 +9,7 @@ from typing import Any
 import pandas
 
 from ..errors import UsageError
+from ..showing.visible import spreadsheet_cell
 from .sweep_config import Cell
 
 
@@ -24,7 +25,7 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
     """
     rows = [row for cell in cells for row in _rows(cell, cell.folder(output))]
     table = pandas.DataFrame(rows).convert_dtypes()
-    for name, write in (("cells.csv", table.to_csv), ("cells.parquet", table.to_parquet)):
+    for name, write in (("cells.csv", _for_spreadsheets(table).to_csv), ("cells.parquet", table.to_parquet)):
         unfinished = output / f"{name}.part"
         try:
             write(unfinished, index=False)
@@ -34,6 +35,11 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
             raise UsageError(
                 f"{output / name} cannot be written: {why}; make room there, and the same command writes it."
             ) from None
+
+
+def _for_spreadsheets(table: Any) -> Any:
+    """Without texts that a spreadsheet would run: names of prompts and metrics, and options, are others' texts."""
+    return table.map(spreadsheet_cell).rename(columns=spreadsheet_cell)
 
 
 def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from .disclosure import disclose
+
 
 if TYPE_CHECKING:
     from .run import Run
@@ -65,10 +67,14 @@ def watch_evaluations() -> None:
 
     if not hasattr(evaluator.evaluate, "tells_mdlm"):
         evaluator.evaluate = _around(evaluator.evaluate, _evaluating)
-        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _remembering_gen_kwargs)
+        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _remembering_gen_kwargs, then=disclose)
 
 
-def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Any]:
+def _around(
+    original: Callable[..., Any],
+    context: Callable[[Mapping[str, Any]], Any],
+    then: Callable[[Mapping[str, Any], Any], None] = lambda given, result: None,
+) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -78,7 +84,9 @@ def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]],
         except TypeError:  # a wrong call, which the function itself refuses in its own words
             return original(*args, **kwargs)
         with context(given):
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+        then(given, result)
+        return result
 
     wrapper.tells_mdlm = True  # type: ignore[attr-defined]
     return wrapper

@@ -16,6 +16,7 @@ from lm_eval.tasks import TaskManager
 
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..showing.private import public
 from .cells import write_table
 from .model import MDLM
 from .sweep_config import Cell, Prompt, SweepConfig, ways_of_one_seed
@@ -84,14 +85,14 @@ def run_sweep(config: SweepConfig, output: Path) -> Outcome:
 
 def _claim(config: SweepConfig, output: Path) -> None:
     """Make the folder this sweep's; UsageError if it is another's."""
-    own = json.loads(json.dumps(config.identity))
+    own = public(json.loads(json.dumps(config.identity)))
     file = output / IDENTITY_FILE
     if file.is_file():
         try:
             theirs = json.loads(file.read_text())
         except ValueError:
             raise UsageError(f"--output {output}: {IDENTITY_FILE} is damaged; name another folder.") from None
-        different = [name for name in own if not isinstance(theirs, dict) or theirs.get(name) != own[name]]
+        different = [name for name in own if not isinstance(theirs, dict) or public(theirs.get(name)) != own[name]]
         if different:
             raise UsageError(f"--output {output} belongs to a sweep with another {different[0]}; name another folder.")
         return

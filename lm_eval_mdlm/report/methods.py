@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..showing.private import public
 from .runs import Run
 
 
@@ -100,7 +101,9 @@ def _names(groups: Sequence[tuple[Run, ...]]) -> list[str]:
 
 def _differing(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(
-        f"{name}={_written(value)}" for name, value in own.items() if any(other.get(name) != value for other in others)
+        f"{name}={_written(name, value)}"
+        for name, value in own.items()
+        if any(other.get(name) != value for other in others)
     )
 
 
@@ -114,12 +117,12 @@ def families_of(methods: Sequence[Method]) -> dict[str, str]:
 
 def _described(method: Method, methods: Sequence[Method]) -> str:
     named = [
-        name if _is_number(value) else f"{name}={_written(value)}"
+        name if _is_number(value) else f"{name}={_written(name, value)}"
         for name, value in method.options.items()
         if any(other.options.get(name) != value for other in methods)
     ]
     models = {other.runs[0].model for other in methods}
-    return ", ".join(named + ([method.runs[0].model] if len(models) > 1 else []))
+    return ", ".join(named + ([str(public(method.runs[0].model))] if len(models) > 1 else []))
 
 
 def _is_number(value: Any) -> bool:
@@ -130,5 +133,6 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def _written(name: str, value: Any) -> str:
+    (shown,) = public({name: value}).values()
+    return shown if isinstance(shown, str) else json.dumps(shown, default=str)

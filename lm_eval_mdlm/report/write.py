@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError
+from ..showing.visible import visible
 from .boards import Study, study_of
 from .folders import read_folders
 from .front_plot import FrontPlot
@@ -13,9 +14,8 @@ from .methods import families_of
 from .page import page, tables_of
 from .records import records, to_csv
 from .summary import Summary, default_baseline, summarise
-from .tables import latex, markdown
+from .tables import latex, markdown, markdown_list
 from .verdict import verdict
-from .words import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def write_report(options: ReportOptions) -> Report:
     said = [(summary, verdict(summary)) for summary in summaries]
     written = {options.output: page(study, summaries, found.skipped, round(options.max_mb * 1e6))}
     if options.markdown:
-        parts = [f"## {one.board.name}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n" for one, lines in said]
+        parts = [markdown_list(one.board.name, lines) for one, lines in said]
         written[options.markdown] = "\n".join([*parts, *map(markdown, tables_of(study, summaries))])
     if options.latex:
         written[options.latex] = "\n".join(map(latex, tables_of(study, summaries)))

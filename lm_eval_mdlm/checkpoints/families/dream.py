@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from ..raw_config import RawConfig
+from ..raw_config import MOST_LAYERS, RawConfig
 from .family import Architecture, Family
 
 
@@ -54,7 +54,7 @@ class Dream(Family):
             vocab_size=raw.integer("vocab_size"),
             hidden_size=width,
             intermediate_size=raw.integer("intermediate_size"),
-            num_hidden_layers=raw.integer("num_hidden_layers"),
+            num_hidden_layers=raw.integer("num_hidden_layers", most=MOST_LAYERS),
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             hidden_act="silu",
