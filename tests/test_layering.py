@@ -34,7 +34,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
         *("errors", "backbones", "options", "running", "checkpoints"),
         *("scoring", "traces", "harness", "training"),
     },
-    "commands": {"errors", "traces", "report", "harness", "training"},
+    "commands": {"showing", "errors", "traces", "report", "harness", "training"},
 }
 FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers

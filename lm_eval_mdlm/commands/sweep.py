@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +35,6 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
         where = f": {chosen.output / 'cells.csv'}" if outcome.finished else "."
         print(f"{outcome.finished} cells are finished{where}")
         for name, why in outcome.failed.items():
-            print(f"failed: {name}: {why}", file=sys.stderr)
+            print(visible(f"failed: {name}: {why}"), file=sys.stderr)
     if outcome.failed:
         sys.exit(1)

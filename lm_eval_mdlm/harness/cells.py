@@ -61,7 +61,7 @@ def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:
             for task in results["configs"]
             for filter_name, metrics in _by_filter(results["results"][task]).items()
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{folder} holds no results that can be read ({error!r}); remove it, and the sweep runs the cell again."
         ) from None

@@ -185,7 +185,7 @@ def _check_output(path: Path | None) -> None:
     if path.exists():
         try:
             ours = KIND in json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             ours = False
         if not ours:
             raise UsageError(f"--output {path} exists and was not written by this command; name another file.")

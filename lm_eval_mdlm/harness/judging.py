@@ -97,7 +97,7 @@ def _texts(traces: Sequence[Trace], prompt: Path | None) -> list[str]:
     for trace in traces:
         try:
             texts.append(template.render(**trace.record))
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # an expression in a template may raise whatever Python can
             raise trace.refused(f"--prompt cannot be filled in ({error}); use keys that every line has.") from None
     return texts
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
@@ -90,7 +89,7 @@ def _claim(config: SweepConfig, output: Path) -> None:
     if file.is_file():
         try:
             theirs = json.loads(file.read_text())
-        except ValueError:
+        except (OSError, ValueError, RecursionError):
             raise UsageError(f"--output {output}: {IDENTITY_FILE} is damaged; name another folder.") from None
         different = [name for name in own if not isinstance(theirs, dict) or public(theirs.get(name)) != own[name]]
         if different:
@@ -117,7 +116,7 @@ def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
             task = _worded(manager, prompt, name)
             try:
                 task.doc_to_text(next(iter(task.eval_docs)))
-            except TemplateError as error:
+            except Exception as error:  # an expression in a template may raise whatever Python can
                 raise UsageError(
                     f"prompts, {prompt.name}: the documents of {name} cannot fill in the wording: {error}; correct it."
                 ) from None
