@@ -24,7 +24,19 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
         UsageError: If a cell's results cannot be read, or a file cannot be written.
     """
     rows = [row for cell in cells for row in _rows(cell, cell.folder(output))]
-    table = pandas.DataFrame(rows).convert_dtypes()
+    try:
+        _write(output, pandas.DataFrame(rows).convert_dtypes())
+    except UsageError:
+        raise
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:  # of values that are no column's
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the results below {output / 'cells'} make no table ({type(error).__name__}: {why}); remove the cell that "
+            f"was changed, and the sweep runs it again."
+        ) from None
+
+
+def _write(output: Path, table: Any) -> None:
     for name, write in (("cells.csv", _for_spreadsheets(table).to_csv), ("cells.parquet", table.to_parquet)):
         unfinished = output / f"{name}.part"
         try:

@@ -91,7 +91,7 @@ def _date(value: Any) -> str:
 def _seconds(value: Any) -> str:
     try:
         return f"{float(value):.0f}"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
 
 
