@@ -29,7 +29,7 @@ def as_bytes(value):
     return json.dumps(value).encode()
 
 
-@sizes(250, 12_000)
+@sizes(120, 12_000)
 def test_a_configuration_is_refused_or_becomes_one_of_transformers(number, tmp_path):
     def check(content):
         (tmp_path / "config.json").write_bytes(content)

@@ -123,7 +123,7 @@ MEMORY = {
 ANSWERS = st.none() | st.lists(st.integers(2, 9), min_size=1, max_size=2)
 
 
-@sizes(25, 1_500)
+@sizes(12, 1_500)
 def test_rows_of_samplers_with_a_memory_are_those_of_a_transcription(number):
     def check(name, extra, prompt, answer, exit_at, data):
         asked = {"sampler": name, **data.draw(MEMORY[name]), **extra}

@@ -49,7 +49,7 @@ TEXTS = st.one_of(
 )
 
 
-@sizes(400, 20_000)
+@sizes(200, 20_000)
 def test_text_of_model_args_ends_in_one_line(number):
     def check(text):
         given = told(lambda: options_of("--model_args", [text]))
@@ -60,7 +60,7 @@ def test_text_of_model_args_ends_in_one_line(number):
     fuzz(number, check, TEXTS)
 
 
-@sizes(500, 25_000)
+@sizes(300, 25_000)
 def test_options_are_refused_or_recorded_and_read_again_as_the_same(number):
     def check(given, base):
         under = told(lambda: DecodingConfig.from_options(base))

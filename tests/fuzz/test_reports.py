@@ -76,7 +76,7 @@ def test_figures_and_tables_of_any_results_end_in_text_or_one_line(number, tmp_p
     fuzz(number, check, *inputs(*plain))
 
 
-@sizes(4, 60)
+@sizes(2, 60)
 def test_a_page_is_written_to_what_was_named_and_nowhere_else(number, tmp_path):
     path, samples, *plain = runs(tmp_path / "runs")
     out = tmp_path / "out"

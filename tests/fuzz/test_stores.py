@@ -67,7 +67,7 @@ def test_a_damaged_recording_gives_whole_rows_or_one_line(number, tmp_path):
     fuzz(number, check, damaged(path.read_bytes()))
 
 
-@sizes(250, 10_000)
+@sizes(150, 10_000)
 def test_a_recording_with_odd_rows_is_refused_or_diagnosed(number, tmp_path):
     path = made.write(tmp_path / "r", ROWS)
     header_member = made.HEADER.member()
