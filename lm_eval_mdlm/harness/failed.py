@@ -75,9 +75,11 @@ def _outcome(place: str, sample: Mapping[str, Any], metric: str) -> tuple[int, f
     if not isinstance(doc_id, int):
         raise UsageError(f"--only_failed {place} has no doc_id; give a samples file of lm_eval --log_samples.")
     if not isinstance(value, (int, float)):
+        known = sample.get("metrics")
+        names = [str(name) for name in known] if isinstance(known, list) else []
         raise UsageError(
             f"--only_failed {place} has no number as --metric {metric}; its metrics are "
-            f"{', '.join(map(str, sample.get('metrics') or ())) or 'none'}."
+            f"{' '.join(', '.join(names).split()) or 'none'}."
         )
     return doc_id, float(value)
 

@@ -56,6 +56,24 @@ def test_bytes_that_are_no_text_are_refused_in_samples(tmp_path):
         failed_documents([path], "acc", "pens", [{}])
 
 
+@pytest.mark.parametrize("metrics", [True, ["a\nb"]])
+def test_names_of_metrics_that_are_no_list_or_no_line_end_in_one_line(tmp_path, metrics):
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps({"doc_id": 0, "acc": "x", "metrics": metrics}))
+    with pytest.raises(UsageError) as caught:
+        failed_documents([path], "acc", "pens", [{}])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_whose_name_has_two_lines_is_named_in_one():
+    doc = {"a\nb": 1}
+    task = Task([{"text": "{{ c }}"}, {"answer": 1}], {"gold_answer": "{{ c }}"}, "x", doc)
+    for read in (lambda: fill_in_documents(task, {}), lambda: gold_answer(task, doc)):
+        with pytest.raises(UsageError) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["{{ answer / 0 }}", "{{ answer + question }}", "{{ question() }}"])
 def test_an_expression_that_raises_is_refused(text):
     task = Task([{"text": text}, {"answer": 1}], {"gold_answer": text}, "x", {"question": "a", "answer": 4})
