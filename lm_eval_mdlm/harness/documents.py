@@ -109,8 +109,9 @@ def _filled(segment: Any, doc: Any, task_name: str) -> Any:
     try:
         return {**segment, "text": FilledText(apply_template(segment["text"], doc))}
     except Exception as error:  # an expression in a template may raise whatever Python can
+        why = " ".join(str(error).split())
         raise UsageError(
-            f"{task_name}: template text {segment['text']!r} cannot be filled in ({' '.join(str(error).split())}); a document has the fields "
+            f"{task_name}: template text {segment['text']!r} cannot be filled in ({why}); a document has the fields "
             f"{' '.join(', '.join(map(str, doc)).split())}."
         ) from None
 

@@ -25,8 +25,9 @@ def gold_answer(task: Any, doc: Any) -> str | None:
     try:
         gold = str(apply_template(str(template), doc))
     except Exception as error:  # an expression in a template may raise whatever Python can
+        why = " ".join(str(error).split())
         raise UsageError(
-            f"{task.config.task}: metadata gold_answer {template!r} cannot be filled in ({' '.join(str(error).split())}); a document has the "
+            f"{task.config.task}: metadata gold_answer {template!r} cannot be filled in ({why}); a document has the "
             f"fields {' '.join(', '.join(map(str, doc)).split())}."
         ) from None
     return gold if gold.strip() else None
