@@ -4,6 +4,8 @@ import functools
 import sys
 from types import TracebackType
 
+from .showing.visible import visible
+
 
 class UsageError(ValueError):
     """A mistake of the user: one line with the option or file, the rule, the value, and the next step.
@@ -37,7 +39,7 @@ def print_usage_errors_in_one_line() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, UsageError):
-            print(f"lm_eval_mdlm: error: {error}", file=sys.stderr)
+            print(visible(f"lm_eval_mdlm: error: {error}"), file=sys.stderr)
         elif not is_told(error):
             previous(kind, error, traceback)
             return

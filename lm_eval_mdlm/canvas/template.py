@@ -112,8 +112,8 @@ class Template:
         if isinstance(raw, str):
             try:
                 raw = json.loads(raw)
-            except json.JSONDecodeError as error:
-                raise UsageError(f"template must be JSON such as {EXAMPLE}, got {raw!r} ({error}).") from None
+            except (ValueError, RecursionError) as error:
+                raise UsageError(f"template must be JSON such as {EXAMPLE}, got {raw!r:.200} ({error}).") from None
         if not isinstance(raw, Sequence) or isinstance(raw, str):
             raise UsageError(f"template must be a list such as {EXAMPLE}, got {raw!r}.")
         template = cls(tuple(Segment.parse(piece, f"template segment {i}") for i, piece in enumerate(raw, start=1)))

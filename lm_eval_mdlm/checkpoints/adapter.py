@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import UsageError
 from .checkpoint import Checkpoint, commit_of, fetch, is_hub_id
 from .fingerprint import fingerprint, fingerprint_of_files
+from .inside import read_object, refuse_what_leads_outside
 from .weights import has_weights
 
 
@@ -67,6 +68,7 @@ class Adapter:
                 raise UsageError(
                     f"peft={name} must hold an adapter, got no {file}; give the folder OUT/adapter of a run."
                 )
+        refuse_what_leads_outside(folder)
         adapter = cls(name=name, folder=folder, config=_configuration(folder / CONFIGURATION))
         adapter._refuse_what_is_not_merged()
         return adapter
@@ -142,9 +144,6 @@ def _recorded_base(folder: Path) -> str | None:
 
 def _configuration(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} must be a JSON object, got {error}; copy or fetch the adapter again.") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} must be a JSON object, got {found!r:.60}; copy or fetch the adapter again.")
-    return found

@@ -8,11 +8,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from ..errors import UsageError
+from .inside import SMALL_FILES, WEIGHT_FILES, refuse_what_leads_outside
 from .weights import has_weights
-
-
-SMALL_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
-WEIGHT_FILES = ("*.safetensors",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,8 @@ class Checkpoint:
             revision: Branch, tag or commit of a hub id.
 
         Raises:
-            UsageError: If there is neither, if a folder is given a revision, or if it is an adapter's.
+            UsageError: If there is neither, if a folder is given a revision, if it is an adapter's, or if a file of it
+                lies elsewhere.
         """
         path = Path(pretrained).expanduser()
         if pretrained and path.is_dir():
@@ -43,12 +41,12 @@ class Checkpoint:
                 raise UsageError(
                     f"revision={revision!r} needs a hub id, got the folder {pretrained!r}; leave it unset."
                 )
-            return cls(pretrained=pretrained, folder=_without_adapter(path), on_hub=False)
+            return cls(pretrained=pretrained, folder=_sound(path), on_hub=False)
         if path.is_file():
             raise UsageError(f"pretrained must be a folder or a hub id, got the file {pretrained!r}; give its folder.")
         if not is_hub_id(pretrained):
             raise UsageError(f"pretrained must be an existing folder or a hub id (owner/name), got {pretrained!r}.")
-        folder = _without_adapter(fetch(pretrained, revision, SMALL_FILES, option="pretrained"))
+        folder = _sound(fetch(pretrained, revision, SMALL_FILES, option="pretrained"))
         return cls(pretrained=pretrained, folder=folder, on_hub=True)
 
     def fetch_weights(self) -> None:
@@ -73,13 +71,14 @@ def is_hub_id(name: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
 
 
-def _without_adapter(folder: Path) -> Path:
+def _sound(folder: Path) -> Path:
     # transformers would load it on top of the weights unasked, if peft is installed.
     if (folder / "adapter_config.json").exists():
         raise UsageError(
             f"{folder} must hold the weights of a whole network, got an adapter (adapter_config.json); name the "
             f"checkpoint that it was trained on, and the adapter as peft=FOLDER, or merge them by `lm-eval-mdlm merge`."
         )
+    refuse_what_leads_outside(folder)
     return folder
 
 

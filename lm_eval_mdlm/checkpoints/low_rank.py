@@ -18,6 +18,8 @@ from .weights import EMBEDDING, NUM_SHOWN, TIED_HEAD, StoredWeight, expected_wei
 
 PREFIX = "base_model.model."
 FACTORS = ("lora_A", "lora_B")
+MOST_LETTERS, MOST_REPEATS = 1000, 4
+"""Of a pattern of layers' names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,12 @@ class LowRankUpdate:
     def _refuse_gaps(self) -> None:
         """UsageError if the configuration names layers that the file has no matrices for, or the other way round."""
         config = self._adapter.config
+        wanted = config.get("target_modules")
+        if isinstance(wanted, str) and not _is_simple(wanted):
+            raise UsageError(
+                f"peft={self._adapter.name}: target_modules={wanted!r:.80} is no pattern that is tried here: at most "
+                f"{MOST_REPEATS} repeats, none of a group; {MERGE}."
+            )
         if config.get("layers_to_transform") is not None or config.get("exclude_modules") is not None:
             return
         # An adapter names the layers of the native network, or those of the code that is published with the weights.
@@ -87,9 +95,7 @@ class LowRankUpdate:
         named = {
             name
             for name in layers
-            if len(self._shapes[name]) == 2
-            and name != EMBEDDING
-            and _targets(config.get("target_modules"), name, *self._stored_name(name))
+            if len(self._shapes[name]) == 2 and name != EMBEDDING and _targets(wanted, name, *self._stored_name(name))
         }
         for what, names in (
             ("no matrices for", named - self._pairs.keys()),
@@ -163,6 +169,19 @@ def _pair(adapter: Adapter, name: str, own: Mapping[str, StoredWeight]) -> _Pair
     if set(own) != set(FACTORS) or any(len(matrix.shape) != 2 for matrix in own.values()):
         raise UsageError(f"{adapter.file}: {name} must have lora_A and lora_B, got {', '.join(own)}; copy it again.")
     return _Pair(a=own["lora_A"], b=own["lora_B"])
+
+
+def _is_simple(pattern: str) -> bool:
+    """Whether a regular expression of others is sound, and cannot take for ever on any name."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return (
+        len(pattern) <= MOST_LETTERS
+        and len(re.findall(r"[*+{]", pattern)) <= MOST_REPEATS
+        and ")*" not in (re.sub(r"\)\s*[+{]", ")*", pattern))
+    )
 
 
 def _targets(wanted: Any, *names: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .inside import read_object
 
 
 HARMLESS = frozenset(
@@ -18,6 +19,12 @@ HARMLESS = frozenset(
     }
 )
 """Options of any family that change no logit, or that are read elsewhere (the special tokens, quantised weights)."""
+
+
+MOST = 2**24
+"""Of widths, tokens and positions: beyond that of any network, and small enough to be worked with unseen."""
+MOST_LAYERS = 1000
+MOST_OF_NUMBERS = 1e30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,30 +41,27 @@ class RawConfig:
         """Read `folder`/config.json; UsageError if it is missing or is not one JSON object."""
         path = folder / "config.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_object(path)
         except FileNotFoundError:
             raise UsageError(
                 f"{path} does not exist: a checkpoint needs one; point pretrained at a folder or hub id that has it."
             ) from None
         except (OSError, ValueError) as error:
-            raise UsageError(f"{path} must be readable JSON, got: {error}; fetch the file again.") from None
-        if not isinstance(values, dict):
-            raise UsageError(
-                f"{path} must hold a JSON object, got a {type(values).__name__}; fetch the file again."
-            ) from None
+            raise UsageError(f"{path} must be a JSON object, got: {error}; fetch the file again.") from None
         return cls(path=path, values=values)
 
-    def integer(self, name: str, default: int | None = None) -> int:
-        """A positive whole number; `default` stands for a missing or null entry, and without one it is required."""
+    def integer(self, name: str, default: int | None = None, *, most: int = MOST) -> int:
+        """A whole number from 1 to `most`; `default` stands for a missing or null entry, else it is required."""
         value = self._value(name, default)
-        if type(value) is not int or value < 1:
-            raise self.refusal(name, "must be a positive whole number")
+        if type(value) is not int or not 1 <= value <= most:
+            limit = f" of at most {most}" if type(value) is int and value > most else ""
+            raise self.refusal(name, f"must be a positive whole number{limit}")
         return value
 
     def number(self, name: str) -> float:
         """A positive number."""
         value = self._value(name, None)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
+        if type(value) not in (int, float) or not 0 < value <= MOST_OF_NUMBERS:
             raise self.refusal(name, "must be a positive number")
         return float(value)
 

@@ -1,6 +1,5 @@
 """Whether the stored weights are those of the network, found out from the files' headers before anything is loaded."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .families.family import Architecture
 from .families.stored_form import stored_shapes
+from .inside import read_object, refuse_what_leads_outside, shard_in
 
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -135,6 +135,7 @@ def stored_weights(folder: Path) -> list[StoredWeight]:
     Raises:
         UsageError: For no weights, a broken index, a missing shard, or a file that is cut short or damaged.
     """
+    refuse_what_leads_outside(folder)  # again: weights of a hub repository come later than its small files
     files = weight_files(folder)
     absent = [file.name for file in files if not file.is_file()]
     if absent:
@@ -164,8 +165,8 @@ def weight_files(folder: Path) -> Sequence[Path]:
             f"weights are read, so convert others first."
         )
     try:
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return [folder / name for name in sorted(set(shards.values()))]
+        shards = read_object(index)["weight_map"]
+        return sorted({shard_in(folder, name) for name in shards.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{index} must be a JSON object with a weight_map, got {type(error).__name__}: {error}; fetch it again."

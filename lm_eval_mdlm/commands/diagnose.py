@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,4 +31,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ..harness.diagnosing import DiagnoseOptions, diagnose  # after parsing: --help does not wait for torch
 
     for line in diagnose(DiagnoseOptions(**chosen)):
-        print(line)
+        print(visible(line))

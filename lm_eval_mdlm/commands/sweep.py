@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import UsageError, print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
         where = f": {chosen.output / 'cells.csv'}" if outcome.finished and share.of == 1 else "."
         print(f"{outcome.finished} cells are finished{where}")
         for name, why in outcome.failed.items():
-            print(f"failed: {name}: {why}", file=sys.stderr)
+            print(visible(f"failed: {name}: {why}"), file=sys.stderr)
     if outcome.failed:
         sys.exit(1)
 

@@ -25,6 +25,8 @@ def _options(flag: str, text: str) -> dict[str, Any]:
             found = json.loads(text)
         except json.JSONDecodeError as error:
             raise UsageError(f"{flag} is not valid JSON ({error.msg} at column {error.colno}); correct it.") from None
+        except (ValueError, RecursionError) as error:  # too many digits, or too many brackets
+            raise UsageError(f"{flag} is JSON that cannot be read ({error}); correct it.") from None
         return dict(found)
     for piece in filter(None, text.split(",")):
         if "=" not in piece:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas
 
 from ..errors import UsageError
+from ..showing.visible import spreadsheet_cell
 from .sweep_config import Cell
 
 
@@ -22,8 +23,20 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
         UsageError: If a cell's results cannot be read, or a file cannot be written.
     """
     rows = [row for cell in cells for row in _rows(cell, cell.folder(output))]
-    table = pandas.DataFrame(rows).convert_dtypes()
-    for name, write in (("cells.csv", table.to_csv), ("cells.parquet", table.to_parquet)):
+    try:
+        _write(output, pandas.DataFrame(rows).convert_dtypes())
+    except UsageError:
+        raise
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:  # of values that are no column's
+        why = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the results below {output / 'cells'} make no table ({type(error).__name__}: {why}); remove the cell that "
+            f"was changed, and the sweep runs it again."
+        ) from None
+
+
+def _write(output: Path, table: Any) -> None:
+    for name, write in (("cells.csv", _for_spreadsheets(table).to_csv), ("cells.parquet", table.to_parquet)):
         unfinished = output / f"{name}.part"
         try:
             write(unfinished, index=False)
@@ -33,6 +46,11 @@ def write_table(output: Path, cells: Sequence[Cell]) -> None:
             raise UsageError(
                 f"{output / name} cannot be written: {why}; make room there, and the same command writes it."
             ) from None
+
+
+def _for_spreadsheets(table: Any) -> Any:
+    """Without texts that a spreadsheet would run: names of prompts and metrics, and options, are others' texts."""
+    return table.map(spreadsheet_cell).rename(columns=spreadsheet_cell)
 
 
 def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:
@@ -54,7 +72,7 @@ def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:
             for task in results["configs"]
             for filter_name, metrics in _by_filter(results["results"][task]).items()
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{folder} holds no results that can be read ({error!r}); remove it, and the sweep runs the cell again."
         ) from None

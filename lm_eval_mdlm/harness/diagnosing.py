@@ -24,6 +24,7 @@ from ..running.in_common import answer_in_common
 from ..running.known import identity_of
 from ..running.processes import ProcessGroup
 from ..running.question import Question
+from ..showing.private import public
 from .arguments import options_of
 
 
@@ -187,7 +188,7 @@ def _check_output(path: Path | None) -> None:
     if path.exists():
         try:
             ours = KIND in json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             ours = False
         if not ours:
             raise UsageError(f"--output {path} exists and was not written by this command; name another file.")
@@ -196,7 +197,7 @@ def _check_output(path: Path | None) -> None:
 def _write(path: Path, found: Sequence[Diagnosis], network: Mapping[str, Any], options: DiagnoseOptions) -> None:
     content = {
         KIND: 1,
-        "recording": str(options.folder),
+        "recording": public(str(options.folder)),
         "network": dict(network),
         "states": options.states,
         "samples": options.samples,

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.utils import apply_template
 
 from ..canvas.template import FilledText, holds_jinja
@@ -109,10 +108,11 @@ def _filled(segment: Any, doc: Any, task_name: str) -> Any:
         return segment
     try:
         return {**segment, "text": FilledText(apply_template(segment["text"], doc))}
-    except TemplateError as error:
+    except Exception as error:  # an expression in a template may raise whatever Python can
+        why = " ".join(str(error).split())
         raise UsageError(
-            f"{task_name}: template text {segment['text']!r} cannot be filled in ({error}); a document has the fields "
-            f"{', '.join(map(str, doc))}."
+            f"{task_name}: template text {segment['text']!r} cannot be filled in ({why}); a document has the fields "
+            f"{' '.join(', '.join(map(str, doc)).split())}."
         ) from None
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from .disclosure import disclose
+
 
 if TYPE_CHECKING:
     from .run import Run
@@ -89,10 +91,14 @@ def watch_evaluations() -> None:
 
     if not hasattr(evaluator.evaluate, "tells_mdlm"):
         evaluator.evaluate = _around(evaluator.evaluate, _evaluating)
-        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _ours_or_not)
+        evaluator.simple_evaluate = _around(evaluator.simple_evaluate, _ours_or_not, then=disclose)
 
 
-def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]], Any]) -> Callable[..., Any]:
+def _around(
+    original: Callable[..., Any],
+    context: Callable[[Mapping[str, Any]], Any],
+    then: Callable[[Mapping[str, Any], Any], None] = lambda given, result: None,
+) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -102,7 +108,9 @@ def _around(original: Callable[..., Any], context: Callable[[Mapping[str, Any]],
         except TypeError:  # a wrong call, which the function itself refuses in its own words
             return original(*args, **kwargs)
         with context(given):
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+        then(given, result)
+        return result
 
     wrapper.tells_mdlm = True  # type: ignore[attr-defined]
     return wrapper

@@ -54,13 +54,13 @@ def _check_name(path: Path, task_name: str) -> None:
 def _samples(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every line with its place; blank lines are skipped."""
     empty = True
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 sample = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 sample = None
             if not isinstance(sample, dict):
                 raise UsageError(f"--only_failed {path} line {number} is no JSON object; give a samples file as it is.")
@@ -75,9 +75,11 @@ def _outcome(place: str, sample: Mapping[str, Any], metric: str) -> tuple[int, f
     if not isinstance(doc_id, int):
         raise UsageError(f"--only_failed {place} has no doc_id; give a samples file of lm_eval --log_samples.")
     if not isinstance(value, (int, float)):
+        known = sample.get("metrics")
+        names = [str(name) for name in known] if isinstance(known, list) else []
         raise UsageError(
             f"--only_failed {place} has no number as --metric {metric}; its metrics are "
-            f"{', '.join(map(str, sample.get('metrics') or ())) or 'none'}."
+            f"{' '.join(', '.join(names).split()) or 'none'}."
         )
     return doc_id, float(value)
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.utils import apply_template
 
 from ..errors import UsageError
@@ -25,9 +24,10 @@ def gold_answer(task: Any, doc: Any) -> str | None:
         return gold if gold.strip() else None
     try:
         gold = str(apply_template(str(template), doc))
-    except TemplateError as error:
+    except Exception as error:  # an expression in a template may raise whatever Python can
+        why = " ".join(str(error).split())
         raise UsageError(
-            f"{task.config.task}: metadata gold_answer {template!r} cannot be filled in ({error}); a document has the "
-            f"fields {', '.join(map(str, doc))}."
+            f"{task.config.task}: metadata gold_answer {template!r} cannot be filled in ({why}); a document has the "
+            f"fields {' '.join(', '.join(map(str, doc)).split())}."
         ) from None
     return gold if gold.strip() else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from tqdm import tqdm
@@ -89,14 +90,14 @@ def _texts(traces: Sequence[Trace], prompt: Path | None) -> list[str]:
     """What the judge is asked, one text per trace."""
     try:
         source = DEFAULT_PROMPT if prompt is None else prompt.read_text(encoding="utf-8")
-        template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(source)
+        template = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(source)
     except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
         raise UsageError(f"--prompt {prompt} cannot be read ({error}); give a text file with Jinja fields.") from None
     texts = []
     for trace in traces:
         try:
             texts.append(template.render(**trace.record))
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # an expression in a template may raise whatever Python can
             raise trace.refused(f"--prompt cannot be filled in ({error}); use keys that every line has.") from None
     return texts
 

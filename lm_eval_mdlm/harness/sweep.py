@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..showing.private import public
 from .cells import write_table
 from .model import MDLM
 from .sweep_config import Cell, Prompt, SweepConfig, ways_of_one_seed
@@ -110,14 +110,14 @@ def run_sweep(config: SweepConfig, output: Path, share: Share = WHOLE) -> Outcom
 
 def _claim(config: SweepConfig, output: Path) -> None:
     """Make the folder this sweep's; UsageError if it is another's."""
-    own = json.loads(json.dumps(config.identity))
+    own = public(json.loads(json.dumps(config.identity)))
     file = output / IDENTITY_FILE
     if file.is_file():
         try:
             theirs = json.loads(file.read_text())
-        except ValueError:
+        except (OSError, ValueError, RecursionError):
             raise UsageError(f"--output {output}: {IDENTITY_FILE} is damaged; name another folder.") from None
-        different = [name for name in own if not isinstance(theirs, dict) or theirs.get(name) != own[name]]
+        different = [name for name in own if not isinstance(theirs, dict) or public(theirs.get(name)) != own[name]]
         if different:
             raise UsageError(f"--output {output} belongs to a sweep with another {different[0]}; name another folder.")
         return
@@ -143,7 +143,7 @@ def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
             task = _worded(manager, prompt, name)
             try:
                 task.doc_to_text(next(iter(task.eval_docs)))
-            except TemplateError as error:
+            except Exception as error:  # an expression in a template may raise whatever Python can
                 raise UsageError(
                     f"prompts, {prompt.name}: the documents of {name} cannot fill in the wording: {error}; correct it."
                 ) from None

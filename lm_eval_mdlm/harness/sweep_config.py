@@ -4,22 +4,23 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig
 from ..options.loading import split_options
+from .plain_yaml import read_yaml
 
 
 SYSTEM = "system_instruction"
 """Among a prompt's entries the one that is no task."""
+MOST_CELLS = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,7 @@ class SweepConfig:
         Raises:
             UsageError: If it cannot be read, has an unknown key or lacks one, or names an option that cannot be.
         """
-        try:
-            written = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}; correct it.") from None
+        written = read_yaml(path)
         if not isinstance(written, Mapping):
             raise UsageError(f"{path} must hold a mapping with model_args, tasks and grid, got {written!r:.60}.")
         for name in written:
@@ -115,6 +113,10 @@ class SweepConfig:
         return config
 
     def _check_cells(self) -> None:
+        ways = sum(math.prod(len(v) if isinstance(v, list) else 1 for v in one.values()) for one in self.grid)
+        cells = ways * len(self.prompts) * len(self.num_fewshot) * len(self.seeds)
+        if cells > MOST_CELLS:
+            raise UsageError(f"grid, prompts, num_fewshot and seeds must give at most {MOST_CELLS} cells, got {cells}.")
         _, base, _ = split_options({"pretrained": None, **self.model_args})
         for options in self.ways():
             try:
@@ -174,9 +176,9 @@ def _short(value: Any) -> str:
 
 def _prompts_file(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"prompts: {path} cannot be read: {str(error).splitlines()[0]}; correct it.") from None
+        return read_yaml(path)
+    except UsageError as error:
+        raise UsageError(f"prompts: {error}") from None
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ class Recording:
         for path, line in lines_of(self.folder):
             try:
                 yield Steps.from_plain(json.loads(line))
-            except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
                 raise UsageError(
                     f"recording {path}, row {row_id_in(line):.8} has no sound steps ({type(error).__name__}: {error}); "
                     f"record it again."

@@ -132,12 +132,13 @@ class Steps:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Steps":
-        """From a row's line; KeyError, TypeError or ValueError for one that is none."""
+        """From a row's line; KeyError, TypeError, ValueError or ArithmeticError for one that is none."""
         own: dict[str, Any] = {name: plain[name] for name in _names()}
         own["texts"] = {int(token): text for token, text in dict(plain.get("texts", {})).items()}
         own["answer_entropy"] = [np.nan if one is None else one for one in own["answer_entropy"]]
-        for names, dtype in _DTYPES.items():
-            own.update({name: np.array(own[name], dtype=dtype) for name in names})
+        with np.errstate(over="raise"):
+            for names, dtype in _DTYPES.items():
+                own.update({name: np.array(own[name], dtype=dtype) for name in names})
         own["segments"] = tuple((kind, start, stop) for kind, start, stop in own["segments"])
         own["end_token_ids"] = tuple(own["end_token_ids"])
         made = cls(**own)

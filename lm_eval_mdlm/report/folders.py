@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..showing.private import public
 from .runs import Run, outcomes_of, read_results
 from .samples import Sample, read_samples
 
@@ -54,7 +55,7 @@ def read_folders(folders: Sequence[Path]) -> Found:
     if not any(run.outcomes for run in made):
         whole = ", ".join(map(str, folders))
         raise UsageError("\n".join([*skipped, f"{whole}: no results of lm_eval there (results_DATE.json)."]))
-    return Found(tuple(run for run in made if run.outcomes), tuple(skipped))
+    return Found(tuple(run for run in made if run.outcomes), tuple(public(line) for line in skipped))
 
 
 def _results_in(folder: Path) -> list[Path]:
@@ -75,14 +76,22 @@ def _samples_beside(path: Path, plain: Mapping[str, Any], skipped: list[str]) ->
     match = _RESULTS.fullmatch(path.name)
     found: dict[str, dict[str, list[Sample]]] = {}
     for task in plain["configs"] if match else ():
-        file = path.with_name(f"samples_{task}_{match['date']}.jsonl") if match else path
-        if not file.is_file():
+        file = path.parent / f"samples_{task}_{match['date']}.jsonl" if match else path
+        # A name with a path in it would lead to another folder.
+        if file.parent != path.parent or not _is_file(file):
             continue
         try:
             found[task] = read_samples(file)
         except UsageError as error:
             skipped.append(str(error))
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # of a task whose name no file can have
+        return False
 
 
 def _run(name: str, path: Path, plain: Mapping[str, Any], samples: Mapping[str, Mapping[str, Sequence[Sample]]]) -> Run:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..showing.private import public
 from .runs import Run
 
 
@@ -111,7 +112,7 @@ def _sampler_first(options: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _named(name: str, value: Any) -> str:
-    return _written(value) if name == "sampler" else f"{name}={_written(value)}"
+    return _written(name, value) if name == "sampler" else f"{name}={_written(name, value)}"
 
 
 def families_of(methods: Sequence[Method]) -> dict[str, str]:
@@ -129,7 +130,7 @@ def _described(method: Method, methods: Sequence[Method]) -> str:
         if any(other.options.get(name) != value for other in methods)
     ]
     models = {other.runs[0].model for other in methods}
-    return ", ".join(named + ([method.runs[0].model] if len(models) > 1 else []))
+    return ", ".join(named + ([str(public(method.runs[0].model))] if len(models) > 1 else []))
 
 
 def _is_number(value: Any) -> bool:
@@ -140,5 +141,6 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def _written(name: str, value: Any) -> str:
+    (shown,) = public({name: value}).values()
+    return shown if isinstance(shown, str) else json.dumps(shown, default=str)

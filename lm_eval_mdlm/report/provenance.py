@@ -6,21 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ..showing.private import public
 from .methods import NOT_OF_THE_METHOD
 from .runs import Run
 from .tables import Entry, Table
 
 
 def command_of(run: Run) -> str:
-    """The command line of lm_eval that asks for the same; without the folders that only this machine has."""
+    """The command line of lm_eval that asks for the same; without keys of services, and with `~` for home folders."""
     config, plain = run.config, run.plain
     tasks = list(dict.fromkeys(one.task for one in run.outcomes))
     parts = ["lm_eval", "--model", run.kind]
-    parts += _flag("--model_args", _arguments(run.model_args))
+    parts += _flag("--model_args", _arguments(public(run.model_args)))
     parts += ["--tasks", ",".join(tasks)]
     shots = {shots for task in tasks if (shots := _number(plain.get("n-shot"), task)) is not None}
     parts += ["--num_fewshot", str(shots.pop())] if len(shots) == 1 else []
-    parts += _flag("--gen_kwargs", _arguments(run.gen_kwargs))
+    parts += _flag("--gen_kwargs", _arguments(public(run.gen_kwargs)))
     parts += _flag("--limit", config.get("limit"))
     parts += _flag("--batch_size", config.get("batch_size"))
     seeds = [config.get(f"{kind}_seed") for kind in ("random", "numpy", "torch", "fewshot")]
@@ -69,8 +70,8 @@ def _run_row(run: Run) -> list[Entry]:
     device = " ".join(str(record[key]) for key in ("device", "device_name") if record.get(key))
     return [
         Entry(run.name),
-        Entry(run.model),
-        Entry(" ".join(str(part) for part in revision if part)),
+        Entry(public(run.model)),
+        Entry(public(" ".join(str(part) for part in revision if part))),
         Entry(str(record.get("dtype") or config.get("model_dtype") or "").removeprefix("torch.")),
         Entry(device),
         Entry(str(config.get("batch_size") or "")),
@@ -90,7 +91,7 @@ def _date(value: Any) -> str:
 def _seconds(value: Any) -> str:
     try:
         return f"{float(value):.0f}"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return ""
 
 
@@ -129,4 +130,4 @@ def _option_rows(run: Run) -> Iterator[list[Entry]]:
 
 
 def _listed(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in options.items())
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in public(options).items())

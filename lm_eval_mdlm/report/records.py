@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..showing.private import public
+from ..showing.visible import spreadsheet_cell
 from .boards import Study
 from .outcome_classes import OutcomeClass
 from .summary import Row, Summary
@@ -17,11 +19,11 @@ def records(study: Study, summaries: Sequence[Summary]) -> list[dict[str, Any]]:
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """With a heading; what is not known is empty."""
+    """With a heading; what is not known is empty, and no text is one that a spreadsheet would run."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: spreadsheet_cell(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()
 
 
@@ -55,6 +57,6 @@ def _record(study: Study, summary: Summary, row: Row) -> dict[str, Any]:
         "on_front": row.on_front,
         "knee": row.is_knee,
         **{kind.value.replace(" ", "_"): row.classes[kind] if row.classes else None for kind in OutcomeClass},
-        "options": json.dumps(method.options, ensure_ascii=False, default=str),
+        "options": json.dumps(public(method.options), ensure_ascii=False, default=str),
         "runs": ";".join(cell.run.name for cell in board.of(row.method)),
     }

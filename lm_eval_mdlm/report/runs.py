@@ -183,7 +183,8 @@ def _outcomes(plain: Mapping[str, Any], task: str, own_filter: str, metric: str,
 def _metric(
     config: Mapping[str, Any], reported: Mapping[str, Any], own_filter: str, lines: Sequence[Sample]
 ) -> str | None:
-    listed = [str(one.get("metric")) for one in config.get("metric_list") or () if isinstance(one, dict)]
+    of_task = config.get("metric_list")
+    listed = [str(one.get("metric")) for one in (of_task if isinstance(of_task, list) else ()) if isinstance(one, dict)]
     reports = _metrics(reported, own_filter)
     known = [name for name in listed if name in reports] or reports
     by_document = [name for name in known if lines and all(name in line.numbers for line in lines)]

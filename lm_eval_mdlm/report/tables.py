@@ -35,6 +35,11 @@ def markdown(table: Table) -> str:
     return "\n".join([f"### {_markdown_text(table.title)}", "", *lines, "", *map(_markdown_text, table.remarks), ""])
 
 
+def markdown_list(title: str, lines: Sequence[str]) -> str:
+    """Sentences under a heading."""
+    return "\n".join([f"## {_markdown_text(title)}", "", *(f"- {_markdown_text(line)}" for line in lines), ""])
+
+
 def latex(table: Table) -> str:
     """With the rules of booktabs."""
     rows = [" & ".join(map(_latex_text, table.columns)) + r" \\", r"\midrule"]

@@ -1,6 +1,5 @@
 """Figures as a reader sees them."""
 
-import unicodedata
 from dataclasses import dataclass
 
 from .boards import Board
@@ -9,20 +8,6 @@ from .intervals import Interval
 
 
 NONE = "–"
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that make a reader see others in another order."""
-
-
-def visible(text: str) -> str:
-    """The text with control codes, halves of surrogate pairs and turns of the reading direction spelt out.
-
-    Results of others may hold any of them: a terminal acts on the first, no file takes the second.
-    """
-    return "".join(_spelt(one) if unicodedata.category(one) in ("Cc", "Cs") or one in _TURNS else one for one in text)
-
-
-def _spelt(character: str) -> str:
-    return character if character in "\n\t" else character.encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UsageError
+from ..showing.visible import visible
 from .boards import Study, study_of
 from .browser import browser_data
 from .folders import read_folders
@@ -15,9 +16,8 @@ from .page import page, tables_of
 from .records import records, to_csv
 from .replays import Replays
 from .summary import Summary, default_baseline, summarise
-from .tables import latex, markdown
+from .tables import latex, markdown, markdown_list
 from .verdict import verdict
-from .words import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def write_report(options: ReportOptions) -> Report:
     skipped = (*found.skipped, *replays.skipped)
     written = {options.output: page(study, summaries, skipped, browser)}
     if options.markdown:
-        parts = [f"## {one.board.name}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n" for one, lines in said]
+        parts = [markdown_list(one.board.name, lines) for one, lines in said]
         written[options.markdown] = "\n".join([*parts, *map(markdown, tables_of(study, summaries))])
     if options.latex:
         written[options.latex] = "\n".join(map(latex, tables_of(study, summaries)))

@@ -44,7 +44,8 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """JSON Lines, UTF-8. Whoever looks meanwhile, or after a kill, finds no file rather than a part of one."""
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        # Half a surrogate pair, which no UTF-8 has, is left as JSON's own escape.
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for line in lines:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
             file.flush()
@@ -64,7 +65,7 @@ def _run_of(path: Path) -> tuple[str, int] | None:
             for line in lines:
                 found = json.loads(line)
                 digests.append(found.get(RUN) if isinstance(found, dict) else None)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     same = {*digests}
     return (str(digests[0]), len(digests)) if len(same) == 1 and None not in same else None

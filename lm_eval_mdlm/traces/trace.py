@@ -124,8 +124,10 @@ def read_traces(path: Path, *, needs: Sequence[str] = TEXTS) -> list[Trace]:
 def _parsed(path: Path, number: int, text: str) -> Trace:
     try:
         record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}, line {number}: not valid JSON ({error.msg}); repair or remove the line.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path}, line {number}: not valid JSON ({getattr(error, 'msg', error)}); repair or remove the line."
+        ) from None
     if not isinstance(record, dict):
         raise UsageError(f"{path}, line {number}: must be a JSON object, got {type(record).__name__}; remove the line.")
     return Trace(path, number, record)

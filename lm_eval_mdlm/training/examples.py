@@ -32,8 +32,10 @@ def parse_line(text: str, *, path: Path, line: int) -> Example:
     """
     try:
         record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}, line {line}: not valid JSON ({error.msg}); expected {EXPECTED}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path}, line {line}: not valid JSON ({getattr(error, 'msg', error)}); expected {EXPECTED}."
+        ) from None
     if not isinstance(record, dict):
         raise UsageError(f"{path}, line {line}: expected {EXPECTED}, got {type(record).__name__}.")
     kinds = [kind for kind in KINDS if kind <= record.keys()]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..raw_config import RawConfig
+from ..raw_config import MOST_LAYERS, RawConfig
 
 
 NAMES = (
@@ -45,7 +45,7 @@ def decoder_sizes(raw: RawConfig, *, head_dim: bool = True) -> dict[str, Any]:
     return {
         "vocab_size": raw.integer("vocab_size"),
         "hidden_size": width,
-        "num_hidden_layers": raw.integer("num_hidden_layers"),
+        "num_hidden_layers": raw.integer("num_hidden_layers", most=MOST_LAYERS),
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
         **({"head_dim": size} if head_dim else {}),

@@ -12,7 +12,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from ..raw_config import RawConfig
+from ..raw_config import MOST, MOST_LAYERS, RawConfig
 from .family import Architecture, Family
 
 
@@ -91,7 +91,7 @@ class LLaDA(Family):
             "vocab_size": raw.integer("embedding_size", raw.integer("vocab_size")),
             "hidden_size": width,
             "intermediate_size": _mlp_width(raw, width),
-            "num_hidden_layers": raw.integer("n_layers"),
+            "num_hidden_layers": raw.integer("n_layers", most=MOST_LAYERS),
             "num_attention_heads": heads,
             "num_key_value_heads": _num_kv_heads(raw, heads),
             "hidden_act": "silu",
@@ -134,4 +134,4 @@ def _num_kv_heads(raw: RawConfig, heads: int) -> int:
 def _mlp_width(raw: RawConfig, width: int) -> int:
     if raw.values.get("mlp_hidden_size") is not None:
         return raw.integer("mlp_hidden_size")
-    return raw.integer("mlp_ratio") * width
+    return raw.integer("mlp_ratio", most=MOST // width) * width

@@ -126,7 +126,7 @@ def _read(path: Path) -> Any:
         ):
             for name in names:
                 part[name]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"--results {path} must be a results file of a run with --model mdlm ({type(error).__name__}: {error}); "
             f"correct it."

@@ -67,7 +67,7 @@ class Estimate:
                 raise ValueError("of another version")
             tasks = {name: TaskEstimate(**own) for name, own in content.pop("tasks").items()}
             return cls(tasks=tasks, **content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"--compare {path} must be a file that doctor --output wrote ({type(error).__name__}: {error}); "
                 f"correct it."

@@ -1,0 +1,1 @@
+"""What others wrote, made harmless where it is shown or kept."""

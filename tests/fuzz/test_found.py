@@ -1,0 +1,124 @@
+"""Every fault that fuzzing found, with the least input that shows it."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from lm_eval_mdlm.canvas.template import Template
+from lm_eval_mdlm.checkpoints.raw_config import RawConfig
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.harness.arguments import options_of
+from lm_eval_mdlm.harness.cells import write_table
+from lm_eval_mdlm.harness.documents import fill_in_documents
+from lm_eval_mdlm.harness.failed import failed_documents
+from lm_eval_mdlm.harness.gold import gold_answer
+from lm_eval_mdlm.harness.sweep_config import SweepConfig
+from lm_eval_mdlm.recordings.reading import read_steps
+from lm_eval_mdlm.report.folders import read_folders
+from lm_eval_mdlm.report.provenance import runs_table
+from lm_eval_mdlm.running.output import write_lines
+from lm_eval_mdlm.traces.trace import read_traces
+from lm_eval_mdlm.training.examples import read_examples
+from tests.fuzz.test_documents import Task
+from tests.fuzz.test_stores import ROWS
+from tests.fuzz.test_sweeps import RESULTS
+from tests.recordings import made
+from tests.report.by_hand import write_run
+
+
+ENDLESS = {"brackets": "[" * 100_000, "digits": "9" * 5000}
+"""Both are errors of Python's that are no JSONDecodeError."""
+
+
+@pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
+def test_json_without_end_is_refused_wherever_it_is_read(text, tmp_path):
+    path = tmp_path / "samples_pens_2026-11-28T18-32-14.json"
+    path.write_text(f'{{"a": {text}}}')
+    (tmp_path / "config.json").write_text(f'{{"a": {text}}}')
+    for read in (
+        lambda: Template.parse(text),
+        lambda: options_of("--model_args", [f'{{"k": {text}}}']),
+        lambda: read_traces(path),
+        lambda: read_examples(path),
+        lambda: failed_documents([path], "acc", "pens", [{}]),
+        lambda: RawConfig.read(tmp_path),
+    ):
+        with pytest.raises(UsageError) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused_in_samples(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(UsageError, match="line 1 is no JSON object"):
+        failed_documents([path], "acc", "pens", [{}])
+
+
+@pytest.mark.parametrize("metrics", [True, ["a\nb"]])
+def test_names_of_metrics_that_are_no_list_or_no_line_end_in_one_line(tmp_path, metrics):
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps({"doc_id": 0, "acc": "x", "metrics": metrics}))
+    with pytest.raises(UsageError) as caught:
+        failed_documents([path], "acc", "pens", [{}])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_whose_name_has_two_lines_is_named_in_one():
+    doc = {"a\nb": 1}
+    task = Task([{"text": "{{ c }}"}, {"answer": 1}], {"gold_answer": "{{ c }}"}, "x", doc)
+    for read in (lambda: fill_in_documents(task, {}), lambda: gold_answer(task, doc)):
+        with pytest.raises(UsageError) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{{ answer / 0 }}", "{{ answer + question }}", "{{ question() }}"])
+def test_an_expression_that_raises_is_refused(text):
+    task = Task([{"text": text}, {"answer": 1}], {"gold_answer": text}, "x", {"question": "a", "answer": 4})
+    with pytest.raises(UsageError, match="cannot be filled in"):
+        fill_in_documents(task, {})
+    with pytest.raises(UsageError, match="cannot be filled in"):
+        gold_answer(task, task.instances[0].doc)
+
+
+def test_a_number_beyond_float32_is_refused_in_a_recording(tmp_path):
+    row = {**json.loads(json.dumps(ROWS[0].to_plain())), "entropy": [1e300] * 7}
+    fake = SimpleNamespace(doc_id=0, to_plain=lambda: row)
+    made.write(tmp_path / "r", [fake])
+    with pytest.raises(UsageError, match="has no sound steps"):
+        read_steps(tmp_path / "r")
+
+
+def test_half_a_character_is_written_as_it_was_read(tmp_path):
+    write_lines(tmp_path / "out.jsonl", [{"solution": "a\ud800b é"}])
+    text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert json.loads(text) == {"solution": "a\ud800b é"} and "é" in text
+
+
+@pytest.mark.parametrize("value", [True, 5, "acc", {"metric": "acc"}])
+def test_a_list_of_metrics_that_is_none_is_passed_over(tmp_path, value):
+    path = write_run(tmp_path, [1, 0])
+    plain = json.loads(path.read_text())
+    plain["configs"]["sums"]["metric_list"] = value
+    path.write_text(json.dumps(plain))
+    assert read_folders([tmp_path]).runs[0].outcomes[0].metric == "acc"
+
+
+def test_seconds_that_are_no_float_are_left_out(tmp_path):
+    path = write_run(tmp_path, [1, 0])
+    plain = {**json.loads(path.read_text()), "total_evaluation_time_seconds": 10**400}
+    path.write_text(json.dumps(plain))
+    assert runs_table(read_folders([tmp_path]).runs).rows[0][-1].text == ""
+
+
+@pytest.mark.parametrize("shots", [{}, [-1, True], "\ud800"], ids=["mapping", "list", "half"])
+def test_results_of_a_cell_that_make_no_table_are_refused(tmp_path, shots):
+    (tmp_path / "sweep.yaml").write_text("{model_args: {pretrained: x}, tasks: a, grid: [{k: 1}]}")
+    (cell,) = SweepConfig.read(tmp_path / "sweep.yaml").cells(lambda options: False)
+    cell.folder(tmp_path).mkdir(parents=True)
+    content = json.dumps({**RESULTS, "n-shot": {"a": shots}})
+    (cell.folder(tmp_path) / "results_2026.json").write_text(content)
+    with pytest.raises(UsageError, match="make no table"):
+        write_table(tmp_path, [cell])
