@@ -38,7 +38,8 @@ def test_the_document_names_whoever_is_ahead_with_tables_plots_and_what_was_run(
     write_cells(tmp_path / "results" / "demo_prompts", right)
     main([str(tmp_path / "results"), "--docs", str(docs)])
     text = (docs / "comparison.md").read_text()
-    assert f"- Best of 2 methods: {best}" in text
+    escaped = best.replace("_", "\\_")
+    assert f"- Best of 2 methods: {escaped}" in text
     assert "2 ways to decode, 2 wordings, 4 runs of 120 problems, on a card (cuda)." in text
     assert text.count("\n### ") == 4 and "flips" not in text and "## Over settings" not in text
     (row,) = [line for line in text.splitlines() if line.startswith("| med") and "120 problems, 2 prompts" in line]

@@ -44,7 +44,7 @@ def test_a_configuration_is_refused_or_becomes_one_of_transformers(number, tmp_p
         assert taken < MOST_MEMORY
         if architecture:
             assert architecture.config.hidden_size % architecture.config.num_attention_heads == 0
-            told(lambda: special_tokens(raw, None, vocab_size=architecture.config.vocab_size, turn_end="x"))
+            told(lambda: special_tokens(raw, None, vocab_size=architecture.config.vocab_size, family=family))
 
     fuzz(number, check, changed(*CONFIGS, most=2).map(as_bytes) | damaged(*map(as_bytes, CONFIGS)))
 
@@ -119,7 +119,8 @@ def test_damaged_files_of_a_tokenizer_are_refused_or_give_tokens(number, tmp_pat
             (folder / own).write_bytes(content if own == name else sound[own])
         tokenizer = told(lambda: load_tokenizer(folder, FAMILIES[0]))
         if tokenizer is not None:
-            tokens = told(lambda: special_tokens(raw, tokenizer, vocab_size=raw.values["vocab_size"], turn_end="x"))
+            size = raw.values["vocab_size"]
+            tokens = told(lambda: special_tokens(raw, tokenizer, vocab_size=size, family=FAMILIES[0]))
             assert tokens is None or tokens.mask_token_id not in tokens.end_token_ids
 
     parts = [changed(json.loads(content), most=2).map(as_bytes) | damaged(content) for content in sound.values()]
