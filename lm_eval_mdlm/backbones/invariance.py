@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class MatrixProducts:
     def on(cls, device: torch.device, dtype: torch.dtype) -> "MatrixProducts":
         """How to run them on this device.
 
-        Measured: float32 on CPUs changes below 33 rows. On an H200 bfloat16 without split sums is equal for 32 to 4096
+        Measured: float32 on CPUs changes below 33 rows, and wide products on several threads with any number (see
+        `stable_linear`). On an H200 bfloat16 without split sums is equal for 32 to 4096
         rows at the shapes of LLaDA-8B and Dream-7B, and with them only from 512 rows on.
         """
         if device.type == "cpu":
@@ -80,20 +82,26 @@ ROWS_AT_ONCE = 64
 """Rows of a wide product on several threads."""
 
 
-class ProductOfBlocks(nn.Linear):
-    """A product whose rows have the same bits however many there are, also on several threads.
+def stable_linear(
+    x: Float[Tensor, "*rows D"], weight: Float[Tensor, "O D"], bias: Float[Tensor, " O"] | None = None
+) -> Float[Tensor, "*rows O"]:
+    """`linear` on a CPU, with the same bits of a row however many there are from 33 on, also on several threads.
 
     Threads share the inner dimension of a wide product, and how depends on the number of rows; so that number is fixed.
     """
+    if torch.get_num_threads() == 1 or weight.shape[1] < WIDE:
+        return linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    filled = pad(rows, (0, 0, 0, -len(rows) % ROWS_AT_ONCE))
+    blocks = [linear(block, weight, bias) for block in torch.split(filled, ROWS_AT_ONCE)]
+    return torch.cat(blocks)[: len(rows)].reshape(*x.shape[:-1], len(weight))
+
+
+class StableLinear(nn.Linear):
+    """A linear layer by `stable_linear`."""
 
     def forward(self, x: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows O"]:
-        if torch.get_num_threads() == 1:
-            return super().forward(x)
-        rows = x.reshape(-1, x.shape[-1])
-        filled = nn.functional.pad(rows, (0, 0, 0, -len(rows) % ROWS_AT_ONCE))
-        blocks = [super(ProductOfBlocks, self).forward(block) for block in torch.split(filled, ROWS_AT_ONCE)]
-        together = torch.cat(blocks) if blocks else super().forward(rows)
-        return together[: len(rows)].reshape(*x.shape[:-1], -1)
+        return stable_linear(x, self.weight, self.bias)
 
 
 def stabilise(network: nn.Module) -> None:
@@ -102,4 +110,4 @@ def stabilise(network: nn.Module) -> None:
         if hasattr(module, "act_fn"):
             module.act_fn = StableSiLU()
         if type(module) is nn.Linear and module.in_features >= WIDE:
-            module.__class__ = ProductOfBlocks
+            module.__class__ = StableLinear

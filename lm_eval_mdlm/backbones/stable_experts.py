@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import pad
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.models.glm4_moe.modeling_glm4_moe import Glm4MoeTopkRouter
 
-from .invariance import MatrixProducts
+from .invariance import MatrixProducts, stable_linear
 
 
 ROW_BY_ROW = "mdlm_row_by_row"
@@ -44,8 +44,8 @@ def experts_row_by_row(
     for expert in sorted(set(chosen.flatten().tolist())):
         token, place = torch.where(chosen == expert)
         rows = pad(states[token], (0, 0, 0, products.padded(len(token)) - len(token)))
-        gate, up = linear(rows, module.gate_up_proj[expert]).chunk(2, dim=-1)
-        mixed = linear(module.act_fn(gate) * up, module.down_proj[expert])[: len(token)]
+        gate, up = stable_linear(rows, module.gate_up_proj[expert]).chunk(2, dim=-1)
+        mixed = stable_linear(module.act_fn(gate) * up, module.down_proj[expert])[: len(token)]
         parts[token, place] = mixed * weights[token, place, None]
     total: Tensor = parts[:, 0]
     for i in range(1, parts.shape[1]):  # one after the other, as a sum of torch's own chooses its order
@@ -68,7 +68,7 @@ def stable_route(
     Returns:
         Raw scores, and weights and indices of the chosen experts.
     """
-    logits = linear(states.flatten(0, -2).float(), router.weight.float())
+    logits = stable_linear(states.flatten(0, -2).float(), router.weight.float())
     scores = 1.0 / (1.0 + torch.exp(-logits))
     biased = scores + router.e_score_correction_bias
     grouped = biased.reshape(len(biased), router.num_group, -1)

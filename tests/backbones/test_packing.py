@@ -1,11 +1,14 @@
 """Packed passes: every canvas for itself, the same bits in any company, nothing of the padding."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.backbones import invariance
 from lm_eval_mdlm.backbones.layout import Layout
+from lm_eval_mdlm.backbones.stable_experts import experts_row_by_row
 from tests.tiny import make_checkpoint, random_ids
 
 
@@ -129,3 +132,21 @@ def test_wide_products_have_the_same_rows_in_any_number(num_threads, width, out)
         flat, expected = rows.reshape(-1, width), whole.reshape(-1, out)
         for first, count in ((0, 64), (7, 65), (100, 384), (449, 300), (0, 899)):  # fewer are filled up to 64
             assert torch.equal(network(flat[first : first + count]), expected[first : first + count])
+
+
+def test_wide_experts_give_a_token_the_same_bits_in_any_company(num_threads):
+    gate_up, down = torch.randn(2, 600, 1024), torch.randn(2, 1024, 300)
+    experts = SimpleNamespace(gate_up_proj=gate_up, down_proj=down, act_fn=invariance.StableSiLU())
+    states, weights = torch.randn(600, 1024), torch.rand(600, 1)
+    chosen = torch.zeros(600, 1, dtype=torch.long)  # all to one, where its rows are most
+    chosen[::5] = 1
+    whole = experts_row_by_row(experts, states, chosen, weights)
+    assert torch.allclose(whole[0], _expert(experts, states[0], 1) * weights[0], rtol=1e-3, atol=1e-2)
+    for first, count in ((0, 1), (3, 90), (100, 400)):
+        own = slice(first, first + count)
+        assert torch.equal(experts_row_by_row(experts, states[own], chosen[own], weights[own]), whole[own])
+
+
+def _expert(experts, state, number):
+    gate, up = (experts.gate_up_proj[number] @ state).chunk(2)
+    return experts.down_proj[number] @ (gate * torch.sigmoid(gate) * up)
