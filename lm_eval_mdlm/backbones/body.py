@@ -13,6 +13,7 @@ from .fusable import fusable
 from .invariance import MatrixProducts
 from .layers import TransformersLayers
 from .layout import Layout
+from .one_line import in_one_line
 from .rotary import RotaryTable
 
 
@@ -78,11 +79,6 @@ def _fused(network: Any, table: RotaryTable, products: MatrixProducts) -> Any:
         )
         return None
     return fused
-
-
-def in_one_line(error: Exception) -> str:
-    """Kind and text of an error, for a message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def is_spread(network: Any, device: torch.device) -> bool:

@@ -11,6 +11,8 @@ from transformers.models.qwen2 import modeling_qwen2 as qwen2
 from transformers.models.qwen3 import modeling_qwen3 as qwen3
 from transformers.models.qwen3_moe import modeling_qwen3_moe as qwen3_moe
 
+from .own_kernel import fits
+
 
 LAYERS = {
     llama.LlamaDecoderLayer: llama.LlamaAttention,
@@ -31,8 +33,6 @@ NORMS = (
     *(qwen3_moe.Qwen3MoeRMSNorm, glm4_moe.Glm4MoeRMSNorm),
 )
 """Norms of which it is known that they are `weight * x / rms(x)`."""
-LEAST_WIDTH = 16
-"""Of a head: the least that a matrix unit takes."""
 
 
 def fusable(network: Any) -> bool:
@@ -62,8 +62,7 @@ def _is_plain(layer: Any, turned: int) -> bool:
         _are_linear((*inputs, attention.o_proj))
         and attention.o_proj.bias is None
         and len({part.bias is None for part in inputs}) == 1
-        and width >= LEAST_WIDTH
-        and _is_power_of_two(width)
+        and fits(width)
         and _is_power_of_two(turned)
         and turned <= width
     )

@@ -10,10 +10,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .one_line import in_one_line
+
 
 logger = logging.getLogger(__name__)
 LEAST_WIDTH = 16
 """Of a head: the least that a matrix unit takes."""
+
+
+def fits(head_width: int) -> bool:
+    """Whether the kernel takes heads of this width."""
+    return head_width >= LEAST_WIDTH and head_width & (head_width - 1) == 0
 
 
 @functools.cache
@@ -47,7 +54,7 @@ def attend_any(
 
 
 def _why_not(device: torch.device, dtype: torch.dtype, head_width: int) -> str | None:
-    if head_width < LEAST_WIDTH or head_width & (head_width - 1):
+    if not fits(head_width):
         return f"heads of width {head_width} are no power of two from {LEAST_WIDTH} on"
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
@@ -58,5 +65,5 @@ def _why_not(device: torch.device, dtype: torch.dtype, head_width: int) -> str |
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
-        return f"Triton cannot run its kernel here ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        return f"Triton cannot run its kernel here ({in_one_line(error)})"
     return None

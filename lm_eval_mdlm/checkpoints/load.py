@@ -80,20 +80,12 @@ def load_backbone(
     if kind.encoder:
         return _encoder(checkpoint, adapter, raw, kind, placement, mask_token_id, device_map)
     architecture = kind.architecture(raw)
-    quantisation = Quantisation.of(raw)
-    if quantisation is not None:
-        quantisation.refuse_for(raw, architecture, peft=peft)
-        architecture.config.quantization_config = dict(quantisation.options)
+    quantised = _quantised(raw, architecture, peft)
     tokenizer = load_tokenizer(checkpoint.folder, kind)
     if require_tokenizer:
         _required(tokenizer, pretrained, "text tasks")
-    tokens = special_tokens(
-        raw,
-        tokenizer,
-        vocab_size=architecture.config.vocab_size,
-        family=kind,
-        mask_token_id=mask_token_id,
-    )
+    vocab_size = architecture.config.vocab_size
+    tokens = special_tokens(raw, tokenizer, vocab_size=vocab_size, family=kind, mask_token_id=mask_token_id)
     placement.refuse_gaps(expected_weights(architecture))
     attention = best_attention(placement.device, placement.dtype)
     network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
@@ -110,10 +102,9 @@ def load_backbone(
             "family": kind.name,
             **({} if grid_block is None else {"grid_block": grid_block}),
             **({"experts": best_experts(placement.device)} if architecture.has_experts else {}),
-            **({} if quantisation is None else {"quantisation": quantisation.method}),
+            **quantised,
             "pretrained": pretrained,
-            "device_map": None if device_map is None else str(device_map),
-            **_describe(checkpoint, placement, network, attention),
+            **_describe(checkpoint, placement, device_map, network, attention),
             **({} if adapter is None else adapter.description),
         },
     )
@@ -140,8 +131,7 @@ def _encoder(
     backbone.description = {
         "family": family.name,
         "pretrained": checkpoint.pretrained,
-        "device_map": None if device_map is None else str(device_map),
-        **_describe(checkpoint, placement, network, network.config._attn_implementation),
+        **_describe(checkpoint, placement, device_map, network, network.config._attn_implementation),
         **backbone.description,
     }
     _probe(backbone, checkpoint.pretrained)
@@ -183,8 +173,25 @@ def _weighted_network(
     return network
 
 
-def _describe(checkpoint: Checkpoint, placement: Placement, network: Any, attention: str) -> dict[str, Any]:
+def _quantised(raw: RawConfig, architecture: Architecture, peft: str | None) -> dict[str, str]:
+    """Tell transformers how the weights are quantised, where they are; what the record says of it."""
+    quantisation = Quantisation.of(raw)
+    if quantisation is None:
+        return {}
+    quantisation.refuse_for(raw, architecture, peft=peft)
+    architecture.config.quantization_config = dict(quantisation.options)
+    return {"quantisation": quantisation.method}
+
+
+def _describe(
+    checkpoint: Checkpoint,
+    placement: Placement,
+    device_map: str | Mapping[str, Any] | None,
+    network: Any,
+    attention: str,
+) -> dict[str, Any]:
     return {
+        "device_map": None if device_map is None else str(device_map),
         "network": type(network).__name__,
         "commit_hash": checkpoint.commit_hash,
         "fingerprint": fingerprint(checkpoint.folder),

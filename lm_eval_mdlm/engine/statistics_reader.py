@@ -11,7 +11,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from ..backbones.backbone import Backbone
-from ..backbones.body import in_one_line
+from ..backbones.one_line import in_one_line
 from ..decoding.bias import biased
 from ..decoding.logits import LogitRule
 from ..decoding.statistics import divergence, statistics

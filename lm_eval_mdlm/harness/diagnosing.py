@@ -26,6 +26,7 @@ from ..running.processes import ProcessGroup
 from ..running.question import Question
 from ..showing.private import public
 from .arguments import options_of
+from .kept_file import check_kept_file
 
 
 RULES: tuple[tuple[str, float | None], ...] = (
@@ -68,7 +69,7 @@ def diagnose(options: DiagnoseOptions) -> list[str]:
     """
     values.integer("--states", options.states, minimum=1)
     values.integer("--samples", options.samples, minimum=2)
-    _check_output(options.output)
+    check_kept_file(options.output, KIND)
     loading = _loading(options)
     recording = Recording(options.folder)
     groups = groups_of(recording.rows())
@@ -178,20 +179,6 @@ def _stated(row: Steps, step: int) -> float | None:
     if row.options["sampler"] == "entropy_bound":
         return float(row.options["entropy_bound"])
     return float(row.options["entropy_threshold"]) * len(own) if row.options["sampler"] == "med" else None
-
-
-def _check_output(path: Path | None) -> None:
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise UsageError(f"--output {path} must be a file in a folder that is there; correct it.")
-    if path.exists():
-        try:
-            ours = KIND in json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, RecursionError):
-            ours = False
-        if not ours:
-            raise UsageError(f"--output {path} exists and was not written by this command; name another file.")
 
 
 def _write(path: Path, found: Sequence[Diagnosis], network: Mapping[str, Any], options: DiagnoseOptions) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager
 
+from ...backbones.one_line import in_one_line
 from ...errors import UsageError
 from ...running.question import Question
 from ..model import MDLM
@@ -58,7 +59,7 @@ def loaded(manager: TaskManager, name: str, settings: TaskSettings) -> list[Any]
     except UsageError:
         raise
     except Exception as error:  # of the task's own code, its data set's or the hub's
-        raise UsageError(f"--tasks {name} cannot be loaded: {_in_one_line(error)}") from error
+        raise UsageError(f"--tasks {name} cannot be loaded: {in_one_line(error)}") from error
     for task in tasks:
         set_up(task, num_fewshot=settings.num_fewshot, gen_kwargs=settings.prompting.gen_kwargs)
         if getattr(task, "UNSAFE_CODE", False) and not settings.runs_unsafe_code:
@@ -109,7 +110,7 @@ def _build(model: MDLM, task: Any, settings: TaskSettings) -> None:
     except UsageError:
         raise
     except Exception as error:  # of the task's own code
-        raise UsageError(f"{task.config.task}: its requests cannot be written: {_in_one_line(error)}") from error
+        raise UsageError(f"{task.config.task}: its requests cannot be written: {in_one_line(error)}") from error
 
 
 def _number(limit: float | None, task: Any) -> int | None:
@@ -117,7 +118,3 @@ def _number(limit: float | None, task: Any) -> int | None:
     if limit is None:
         return None
     return math.ceil(len(task.eval_docs) * limit) if limit < 1 else int(limit)
-
-
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

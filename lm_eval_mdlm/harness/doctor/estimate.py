@@ -74,19 +74,6 @@ class Estimate:
             ) from None
 
 
-def check_output(path: Path | None) -> None:
-    """UsageError if a file cannot be written there, or another program's would be replaced."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise UsageError(f"--output {path} must be a file in a folder that is there; correct it.")
-    if path.exists():
-        try:
-            Estimate.read(path)
-        except UsageError:
-            raise UsageError(f"--output {path} exists and was not written by this command; name another.") from None
-
-
 def duration(seconds: float) -> str:
     """For people."""
     if seconds < 100:

@@ -12,10 +12,11 @@ from ...errors import UsageError
 from ...running.processes import ProcessGroup
 from ...running.sizes import Size, Sizes
 from ..evaluation import Started, evaluating
+from ..kept_file import check_kept_file
 from ..model import MDLM
 from ..provenance import device_name
 from .asking import Asked, TaskSettings, asked, loaded
-from .estimate import Estimate, check_output, duration
+from .estimate import KIND, Estimate, duration
 from .findings import Findings
 from .fitting import tell_golds, tell_prompts
 from .machine import tell_device, tell_versions
@@ -42,7 +43,7 @@ def examine(
     Raises:
         UsageError: For what no run would be asked: an output that cannot be written, more than one process.
     """
-    check_output(options.output)
+    check_kept_file(options.output, KIND)
     if ProcessGroup().world_size > 1:
         raise UsageError("doctor runs in one process; start it without a launcher.")
     findings, found = Findings(say), Found(clock)
