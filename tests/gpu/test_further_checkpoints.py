@@ -51,7 +51,7 @@ def test_rows_are_the_same_alone_in_company_and_with_nothing_kept(backbone, opti
             assert kept_nothing == alone
 
 
-def test_logits_are_near_those_of_a_cpu_in_float32(backbone, tmp_path):
+def test_logits_are_near_those_of_a_cpu_in_float32(backbone):
     exact = load_backbone(
         str(backbone.description["pretrained"]),
         device="cpu",
