@@ -9,6 +9,7 @@ from typing import Any
 from ..backbones.backbone import Backbone
 from ..engine.job import Job, Work
 from ..engine.loop import answer
+from ..engine.not_finite import Failed
 from ..engine.readout import Readout
 from ..engine.row import Row
 from ..engine.schedule import Budget, tokens_of
@@ -48,6 +49,8 @@ class Trial:
     watched: dict[int, Watched]
     """By the number of the request; those that had begun."""
     seconds: float
+    num_failed: int = 0
+    """Requests for which the network returned no numbers; they count as not finished."""
 
 
 class _TimeIsUp(Exception):
@@ -131,9 +134,13 @@ def tried(
     watch = _Watch(clock, most_seconds, most_passes)
     queue = ((number, watch.work(number, question.work(backbone))) for number, question in questions.items())
     finished: dict[int, int] = {}
+    num_failed = 0
     try:
         for number, record in answer(readout, queue, budget, watch):
-            finished[number] = record.nfe
+            if isinstance(record, Failed):
+                num_failed += 1
+            else:
+                finished[number] = record.nfe
     except _TimeIsUp:
         pass
     watch.close()
@@ -141,7 +148,7 @@ def tried(
     for number, passes in watch.counts.items():
         share = 1.0 if number in finished else _share(questions[number], watch.last[number])
         watched[number] = Watched(passes, finished.get(number), share)
-    return Trial(passes=tuple(watch.passes), watched=watched, seconds=clock() - watch.started)
+    return Trial(passes=tuple(watch.passes), watched=watched, seconds=clock() - watch.started, num_failed=num_failed)
 
 
 def _share(question: Question, job: Job) -> float:

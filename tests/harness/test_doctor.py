@@ -1,5 +1,6 @@
 """`lm-eval-mdlm doctor` in this process: what it says, keeps and compares."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,12 +13,13 @@ from benchmarks import doctor as benchmark
 from lm_eval_mdlm import load_backbone
 from lm_eval_mdlm.commands import doctor as command
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.harness.doctor import preparing
+from lm_eval_mdlm.harness.doctor import measuring, preparing
 from lm_eval_mdlm.harness.doctor.comparing import compare, off
 from lm_eval_mdlm.harness.doctor.examination import examine
 from lm_eval_mdlm.harness.doctor.findings import WIDTH, Findings
 from lm_eval_mdlm.harness.doctor.fitting import quantile, suggested
 from lm_eval_mdlm.harness.doctor.preparing import DoctorOptions
+from lm_eval_mdlm.running import trial
 from tests.harness.running import evaluate
 
 
@@ -89,6 +91,17 @@ def test_gold_answers_are_counted_in_the_tokenizers_own_tokens(whole, checkpoint
     assert "100.0% of 5 gold answers fit the answer segment of 4 tokens" in said
     assert f"longest {max(lengths)}" in said and f"suggested length: {max(lengths) + 1}," in said
     assert "gold answers" not in "\n".join(below(lines, "task pens"))
+
+
+def test_rows_without_numbers_fail(checkpoint, tasks, monkeypatch):
+    def tried(*given, **more):
+        return dataclasses.replace(trial.tried(*given, **more), num_failed=2)
+
+    monkeypatch.setattr(measuring, "tried", tried)
+    good, lines = examined(checkpoint, tasks, "pens", limit=4, sample=4)
+    assert not good
+    (line,) = [line for line in lines if line.startswith("  fail")]
+    assert "the network returned no numbers for 2 of them" in line
 
 
 def test_answers_and_prompts_that_do_not_fit_are_shares(checkpoint, tasks):

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+import torch
 
 from lm_eval_mdlm.engine.loop import answer
 from lm_eval_mdlm.engine.readout import Readout
@@ -177,3 +178,21 @@ def test_nothing_is_changed_by_being_watched():
     )]  # fmt: skip
     assert [watched.watched[i].nfe for i in range(7)] == plain
     assert [watched.watched[i].passes for i in range(7)] == plain
+
+
+class Sometimes(Timed):
+    """No numbers for prompts of one length."""
+
+    def states(self, token_ids, lengths, wanted):
+        states = super().states(token_ids, lengths, wanted)
+        owners = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths)))[wanted]
+        states[torch.tensor([length == 9 + 12 for length in lengths])[owners]] = torch.nan
+        return states
+
+
+def test_requests_without_numbers_are_counted_and_no_others_are():
+    config = DecodingConfig.from_options({"gen_length": 12, "k": 4})
+    questions = {i: RowRequest(prompt_ids=[1] * length, config=config) for i, length in enumerate((5, 9, 7, 9, 6))}
+    trial = tried(Sometimes(), questions, Budget(max_rows=3), most_seconds=1e9)
+    assert trial.num_failed == 2
+    assert {i: own.nfe for i, own in trial.watched.items()} == {0: 3, 1: None, 2: 3, 3: None, 4: 3}

@@ -171,9 +171,14 @@ def _tell(findings: Findings, measured: Measured) -> None:
         f"{NAMES.get(kind.name, kind.name)}: tried {len(trial.watched)} of {len(kind.sizes)} requests in "
         f"{duration(trial.seconds)}; a pass has {tokens:.0f} tokens and takes {1000 * steps:.1f} ms"
     )
-    if found.unfinished:
+    if trial.num_failed:
+        findings.fail(
+            f"the network returned no numbers for {trial.num_failed} of them: a run goes on without such rows, and its "
+            f"exit code says so; use dtype=bfloat16 or float32, and check the checkpoint."
+        )
+    if (late := found.unfinished - trial.num_failed) > 0:
         findings.warn(
-            f"the time for trying was up before {found.unfinished} of them had ended: their passes are taken from the "
+            f"the time for trying was up before {late} of them had ended: their passes are taken from the "
             f"masks filled so far, and early ends are not foreseen; --seconds gives more"
         )
     for asked, group in zip(kind.asked, kind.groups, strict=True):
