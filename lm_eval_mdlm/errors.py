@@ -10,8 +10,18 @@ from .showing.visible import visible
 class UsageError(ValueError):
     """A mistake of the user: one line with the option or file, the rule, the value, and the next step.
 
-    The command line prints it without a traceback; in Python it is a `ValueError`.
+    The command line prints it without a traceback; in Python it is a `ValueError`. Where several things are wrong at
+    once, a line for each: each argument is a line, and ends of lines inside it, which come from names and messages of
+    others, become blanks.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(" ".join(str(line).splitlines()) for line in self.args)
+
+
+def as_a_name(text: str) -> str:
+    """A name out of a file as messages show it: in quotes if empty, or with blanks around it or line ends in it."""
+    return text if text.isprintable() and text == text.strip() != "" else repr(text)
 
 
 _TOLD = "lm_eval_mdlm_told"

@@ -50,8 +50,8 @@ class Slow:
 
     def log_probs(self, prompt: Sequence[int], rest: Sequence[int]) -> list[list[float]]:
         """Log-probabilities of every token at every position of the rest."""
-        canvas = (*prompt, *rest)
-        if canvas not in self._known:
+        canvas, split = (*prompt, *rest), (tuple(prompt), tuple(rest))
+        if split not in self._known:
             rows = self.logits(canvas).double().tolist()
             if self.cfg_scale:
                 without = self.logits((*[self.mask] * len(prompt), *rest)).double().tolist()
@@ -60,8 +60,8 @@ class Slow:
                     for both in zip(rows, without, strict=True)
                 ]
             rows = [[-math.inf if i in self.forbidden else x for i, x in enumerate(row)] for row in rows]
-            self._known[canvas] = [_log_softmax(row) for row in rows[len(prompt) :]]
-        return self._known[canvas]
+            self._known[split] = [_log_softmax(row) for row in rows[len(prompt) :]]
+        return self._known[split]
 
     def given_the_rest(
         self, prompt: Sequence[int], text: Sequence[int], hidden: Sequence[int], behind: Sequence[int] = ()

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, as_a_name
 from .checkpoint import Checkpoint, commit_of, fetch, is_hub_id
 from .fingerprint import fingerprint, fingerprint_of_files
 from .inside import read_object, refuse_what_leads_outside
+from .raw_config import MOST_OF_NUMBERS
 from .weights import has_weights
 
 
@@ -90,7 +91,7 @@ class Adapter:
     def scaling(self, rank: int) -> float:
         """What the product of two matrices of this rank is multiplied by; rsLoRA: arXiv:2312.03732."""
         alpha = self.config.get("lora_alpha")
-        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not abs(alpha) <= MOST_OF_NUMBERS:
             raise UsageError(f"{self.folder / CONFIGURATION}: lora_alpha must be a number, got {alpha!r}.")
         return float(alpha / math.sqrt(rank)) if self.config.get("use_rslora") else alpha / rank
 
@@ -100,9 +101,8 @@ class Adapter:
             # What is off does nothing, also where it is an option of a later peft.
             if value in ACCEPTED[option] if option in ACCEPTED else known or not value:
                 continue
-            raise UsageError(
-                f"peft={self.name}: adapters with {option}={value!r} are not merged while loading; {MERGE}."
-            )
+            shown = f"{as_a_name(option)}={value!r}"
+            raise UsageError(f"peft={self.name}: adapters with {shown} are not merged while loading; {MERGE}.")
 
     def refuse_another_base(self, checkpoint: Checkpoint) -> None:
         """UsageError if the adapter was trained on another checkpoint; a line where that cannot be found out.

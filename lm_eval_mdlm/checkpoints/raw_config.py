@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, as_a_name
 from .inside import read_object
 
 
@@ -90,7 +90,8 @@ class RawConfig:
         """The error for one option."""
         got = json.dumps(self.values.get(name)) if name in self.values else "nothing"
         got = got if len(got) <= 80 else got[:77] + "..."
-        return UsageError(f"{self.path}: {name} {rule}, got {got}; this variant of the network is not supported.")
+        shown = as_a_name(name)
+        return UsageError(f"{self.path}: {shown} {rule}, got {got}; this variant of the network is not supported.")
 
     def _value(self, name: str, default: Any) -> Any:
         value = self.values.get(name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def _outcome(place: str, sample: Mapping[str, Any], metric: str) -> tuple[int, f
     doc_id, value = sample.get("doc_id"), sample.get(metric)
     if not isinstance(doc_id, int):
         raise UsageError(f"--only_failed {place} has no doc_id; give a samples file of lm_eval --log_samples.")
-    if not isinstance(value, (int, float)):
+    # Whole numbers of JSON may be beyond every float.
+    if not isinstance(value, (int, float)) or (isinstance(value, int) and abs(value) > sys.float_info.max):
         known = sample.get("metrics")
         names = [str(name) for name in known] if isinstance(known, list) else []
         raise UsageError(

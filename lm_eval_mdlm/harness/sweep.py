@@ -16,6 +16,7 @@ from lm_eval.tasks import TaskManager
 
 from ..errors import UsageError
 from ..options.decoding import DecodingConfig
+from ..options.values import number
 from ..showing.private import public
 from .cells import write_table
 from .model import MDLM
@@ -151,8 +152,11 @@ def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:
 
 def _have_temperature(config: SweepConfig, manager: TaskManager) -> bool:
     """Whether a task samples by its own settings."""
-    own = [task.get_config("generation_kwargs") or {} for task in manager.load(list(config.tasks))["tasks"].values()]
-    return any(float(one.get("temperature") or 0) > 0 for one in own)
+    for name, task in manager.load(list(config.tasks))["tasks"].items():
+        own = task.get_config("generation_kwargs") or {}
+        if number(f"{name}, temperature", own.get("temperature") or 0) > 0:
+            return True
+    return False
 
 
 def _draws(base: DecodingConfig, options: Mapping[str, Any], tasks_draw: bool) -> bool:

@@ -78,7 +78,7 @@ def _delimiters(name: str, value: Any) -> tuple[int | str, ...]:
     several = value if isinstance(value, (list, tuple)) else [value]
     if not several or any(isinstance(one, bool) or not isinstance(one, (int, str)) or one == "" for one in several):
         raise UsageError(f"{name} must hold texts or token ids, got {value!r}; correct it or leave it out.")
-    return tuple(int(one) if str(one).isdecimal() else one for one in several)
+    return values.ids_or_texts(several)
 
 
 def _frequencies(name: str, value: Any) -> TokenFrequencies:

@@ -9,6 +9,10 @@ from ..errors import UsageError
 from .foreign_names import VALUES
 
 
+ID_DIGITS = 18
+"""At most, of a token id; Python reads thousands at most, and no vocabulary comes near."""
+
+
 def integer(name: str, value: Any, minimum: int, maximum: float = math.inf) -> int:
     """A whole number, also written `4.0` or `"4"`; UsageError otherwise or outside [minimum, maximum]."""
     if isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum:
@@ -71,7 +75,12 @@ def tokens(name: str, value: Any) -> tuple[int | str, ...]:
     several = value.split() if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(token, bool) or not isinstance(token, (int, str)) for token in several):
         raise UsageError(f"{name} must hold token ids or token strings, got {value!r}.")
-    return tuple(int(token) if str(token).isdecimal() else token for token in several)
+    return ids_or_texts(several)
+
+
+def ids_or_texts(several: Iterable[int | str]) -> tuple[int | str, ...]:
+    """Token ids for all that is written in digits, the rest as it is; no vocabulary has ids longer than `ID_DIGITS`."""
+    return tuple(int(token) if str(token).isdecimal() and len(str(token)) <= ID_DIGITS else token for token in several)
 
 
 def token_ids(name: str, wanted: str, value: Any) -> list[int]:

@@ -72,7 +72,7 @@ def certainty_of(rows: Sequence[Steps]) -> Certainty:
             entropies += entropy.tolist()
             num_open += num_left > 1
             if len(entropy) > 1:
-                bounds.append(float(entropy.sum() - entropy.max()))
+                bounds.append(float(np.sort(entropy)[:-1].sum()))
                 safe.append(safe_number(entropy))
                 sizes.append(len(entropy))
             elif len(entropy) == 1 and num_left > 1:

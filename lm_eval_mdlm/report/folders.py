@@ -54,7 +54,7 @@ def read_folders(folders: Sequence[Path]) -> Found:
     skipped += [line for run in made for line in _without_score(run)]
     if not any(run.outcomes for run in made):
         whole = ", ".join(map(str, folders))
-        raise UsageError("\n".join([*skipped, f"{whole}: no results of lm_eval there (results_DATE.json)."]))
+        raise UsageError(*skipped, f"{whole}: no results of lm_eval there (results_DATE.json).")
     return Found(tuple(run for run in made if run.outcomes), tuple(public(line) for line in skipped))
 
 

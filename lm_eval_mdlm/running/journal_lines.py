@@ -112,7 +112,7 @@ def _check_torn(path: Path, number: int, line: bytes) -> None:
 
 
 def _check_header(path: Path, line: bytes) -> None:
-    number = re.match(re.escape(_HEADER) + rb"(\d+),", line)
+    number = re.match(re.escape(_HEADER) + rb"(\d{1,9}),", line)
     if number is None:
         raise _foreign(path)
     if int(number[1]) > FORMAT:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ _WANTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(TEXTS, (_is_text, "a string")),
     "template": (lambda value: isinstance(value, list) and bool(value), "a list of segments"),
     "reasoning_tokens": (_are_ids, "a list of token ids"),
-    "score": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
+    "score": (lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max, "a finite number"),
 }
 
 

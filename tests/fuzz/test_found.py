@@ -1,11 +1,13 @@
 """Every fault that fuzzing found, with the least input that shows it."""
 
 import json
+import pickle
 from types import SimpleNamespace
 
 import pytest
 
 from lm_eval_mdlm.canvas.template import Template
+from lm_eval_mdlm.checkpoints.adapter import Adapter
 from lm_eval_mdlm.checkpoints.raw_config import RawConfig
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.harness.arguments import options_of
@@ -13,12 +15,15 @@ from lm_eval_mdlm.harness.cells import write_table
 from lm_eval_mdlm.harness.documents import fill_in_documents
 from lm_eval_mdlm.harness.failed import failed_documents
 from lm_eval_mdlm.harness.gold import gold_answer
+from lm_eval_mdlm.harness.sweep import _have_temperature
 from lm_eval_mdlm.harness.sweep_config import SweepConfig
+from lm_eval_mdlm.options import values
 from lm_eval_mdlm.recordings.reading import read_steps
 from lm_eval_mdlm.report.folders import read_folders
 from lm_eval_mdlm.report.provenance import runs_table
+from lm_eval_mdlm.running.journal_lines import records_of
 from lm_eval_mdlm.running.output import write_lines
-from lm_eval_mdlm.traces.trace import read_traces
+from lm_eval_mdlm.traces.trace import Trace, read_traces
 from lm_eval_mdlm.training.examples import read_examples
 from tests.fuzz.test_documents import Task
 from tests.fuzz.test_stores import ROWS
@@ -29,6 +34,8 @@ from tests.report.by_hand import write_run
 
 ENDLESS = {"brackets": "[" * 100_000, "digits": "9" * 5000}
 """Both are errors of Python's that are no JSONDecodeError."""
+ADAPTER = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none"}
+SETTINGS = {"generation_kwargs": {"temperature": "hot"}}
 
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
@@ -122,3 +129,51 @@ def test_results_of_a_cell_that_make_no_table_are_refused(tmp_path, shots):
     (cell.folder(tmp_path) / "results_2026.json").write_text(content)
     with pytest.raises(UsageError, match="make no table"):
         write_table(tmp_path, [cell])
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n", "a\nb", "\x85"])
+def test_a_name_that_is_no_word_is_quoted_where_it_is_refused(tmp_path, name):
+    """An option of a checkpoint or of an adapter that nobody knows, whose name ends a line or is not seen."""
+    for file, sound in (("config.json", {}), ("adapter_config.json", ADAPTER)):
+        (tmp_path / file).write_text(json.dumps({**sound, name: "LORA"}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for read in (lambda: RawConfig.read(tmp_path).refuse_unknown(()), lambda: Adapter.open(str(tmp_path))):
+        with pytest.raises(UsageError) as caught:
+            read()
+        assert repr(name) in str(caught.value) and len(str(caught.value).splitlines()) == 1
+
+
+def test_ends_of_lines_in_what_others_wrote_make_no_line():
+    assert str(UsageError("first: a\nb\u2028c", "second\r\n")) == "first: a b c\nsecond"
+    assert str(pickle.loads(pickle.dumps(UsageError("a", "b")))) == "a\nb"
+
+
+@pytest.mark.parametrize("format_", ["9" * 5000, "9" * 10])
+def test_a_journal_whose_format_is_no_number_that_python_reads_is_refused(tmp_path, format_):
+    (tmp_path / "journal.jsonl").write_text(f'{{"mdlm_journal":{format_},"sum":"00000000"}}\n')
+    with pytest.raises(UsageError, match="no header of a journal"):
+        list(records_of(tmp_path / "journal.jsonl"))
+
+
+def test_whole_numbers_beyond_every_float_are_refused_where_a_score_is_read(tmp_path):
+    path = tmp_path / "samples_pens_2026-11-28T18-32-14.jsonl"
+    path.write_text(json.dumps({"doc_id": 0, "acc": 10**400, "doc_hash": "x"}))
+    with pytest.raises(UsageError, match="has no number as --metric acc"):
+        failed_documents([path], "acc", "pens", [{}])
+    with pytest.raises(UsageError, match="score"):
+        Trace(path, 1, {"score": 10**400}).get("score")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**ADAPTER, "lora_alpha": 10**400}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="lora_alpha must be a number"):
+        Adapter.open(str(tmp_path)).scaling(2)
+
+
+def test_a_temperature_of_a_task_that_is_no_number_is_told_by_a_sweep():
+    manager = SimpleNamespace(load=lambda names: {"tasks": {"pens": SimpleNamespace(get_config=SETTINGS.get)}})
+    with pytest.raises(UsageError, match="pens, temperature must be a number"):
+        _have_temperature(SimpleNamespace(tasks=["pens"]), manager)
+
+
+def test_a_token_id_of_thousands_of_digits_is_taken_for_a_text():
+    """No tokenizer has it, and the refusal that follows is the one of texts."""
+    assert values.tokens("suppress_tokens", "9" * 5000) == ("9" * 5000,)
