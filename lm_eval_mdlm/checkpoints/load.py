@@ -58,14 +58,12 @@ def load_backbone(
         pretrained: A folder with config.json and safetensors, a hub id, or `demo` for the packaged checkpoint.
         dtype: bfloat16, float16, float32, or `auto`: bfloat16 on a GPU, float32 on a CPU.
         device: Such as `cuda:1` or `cpu`; a GPU if there is one, if unset.
-        device_map: Instead of `device`, spreads the network over devices, memory and disk: `auto`, or a mapping from
-            module names to devices, as in transformers.
+        device_map: Instead of `device`, spreads the network: `auto`, or module names to devices, as in transformers.
         revision: Branch, tag or commit of a hub id.
         mask_token_id: Overrides the checkpoint's own mask token.
         family: Overrides what the config looks like: `llada`, `llada_moe`, `llada2`, `sdar`, `dream`, ...
         grid_block: Positions of a grid block of a block-causal checkpoint, where neither config nor family tells it.
-        peft: A low-rank adapter that was trained on the checkpoint, added to its weights while they are loaded: a
-            folder, or a hub id as `owner/name` or `owner/name@revision`.
+        peft: A low-rank adapter of it, added to its weights: a folder, or a hub id as `owner/name[@revision]`.
         require_tokenizer: Refuse a checkpoint without a tokenizer, before its weights are read.
 
     Raises:
@@ -99,17 +97,14 @@ def load_backbone(
         device=placement.device,
         grid_block=grid_block,
         description={
-            "family": kind.name,
-            **({} if grid_block is None else {"grid_block": grid_block}),
-            **({"experts": best_experts(placement.device)} if architecture.has_experts else {}),
+            **_recognised(kind, grid_block, architecture, placement),
             **quantised,
             "pretrained": pretrained,
             **_describe(checkpoint, placement, device_map, network, attention),
             **({} if adapter is None else adapter.description),
         },
     )
-    _probe(backbone, pretrained)
-    _compare_readings(backbone, pretrained)
+    _examine(backbone, pretrained)
     return backbone
 
 
@@ -183,6 +178,16 @@ def _quantised(raw: RawConfig, architecture: Architecture, peft: str | None) -> 
     return {"quantisation": quantisation.method}
 
 
+def _recognised(
+    kind: Family, grid_block: int | None, architecture: Architecture, placement: Placement
+) -> dict[str, Any]:
+    return {
+        "family": kind.name,
+        **({} if grid_block is None else {"grid_block": grid_block}),
+        **({"experts": best_experts(placement.device)} if architecture.has_experts else {}),
+    }
+
+
 def _describe(
     checkpoint: Checkpoint,
     placement: Placement,
@@ -201,6 +206,11 @@ def _describe(
         "num_parameters": network.num_parameters(),
         "attention": attention,
     }
+
+
+def _examine(backbone: PackedBackbone, source: str) -> None:
+    _probe(backbone, source)
+    _compare_readings(backbone, source)
 
 
 def _probe(backbone: Backbone, source: str) -> None:

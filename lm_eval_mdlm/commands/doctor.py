@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, print_usage_errors_in_one_line
+from .arguments import above_zero, add_prompt_options, positive
 
 
 FAILS = 1
@@ -22,17 +23,12 @@ def parser() -> argparse.ArgumentParser:
     add("--tasks", type=_names, default=(), metavar="T[,T2]", help="also: what fits, time, memory")
     add("--gen_kwargs", nargs="+", default=(), help="decoding options: k=4,seed=7")
     add("--batch_size", help="rows decoded together (1), or auto")
-    add("--num_fewshot", type=int, help="shots in the prompts")
-    add("--limit", type=_limit, help="the first so many documents of each task; below 1 a share of them")
-    add("--include_path", help="folder with more tasks")
-    add("--metadata", nargs="+", default=(), help="for the tasks: data_dir=..., or as JSON")
-    add("--apply_chat_template", dest="chat_template", nargs="?", const=True, default=False, help="or one by name")
-    add("--fewshot_as_multiturn", type=_flag, nargs="?", const=True, help="true with a chat template, if unset")
-    add("--system_instruction", help="system prompt")
+    add("--limit", type=above_zero, help="the first so many documents of each task; below 1 a share of them")
+    add_prompt_options(made)
     add("--confirm_run_unsafe_code", action="store_true", help="as for lm_eval; no code is run here")
     add("--device", help="such as cuda:0 or cpu")
-    add("--sample", type=_positive, help="requests of each type to try (24, more for large batches)")
-    add("--seconds", type=float, default=60.0, help="most seconds to try those of each type (60)")
+    add("--sample", type=positive, help="requests of each type to try (24, more for large batches)")
+    add("--seconds", type=above_zero, default=60.0, help="most seconds to try those of each type (60)")
     add("--output", type=Path, metavar="FILE.json", help="keeps the estimate")
     add("--compare", type=Path, metavar="FILE.json", help="after a run: how far off the estimate was; with --results")
     add("--results", type=Path, metavar="PATH", help="results_*.json of that run, or its folder")
@@ -69,23 +65,3 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
 
 def _names(text: str) -> list[str]:
     return [name for name in (piece.strip() for piece in text.split(",")) if name]
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def _limit(text: str) -> float:
-    number = float(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {number:g}")
-    return number
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
-    return text.lower() == "true"

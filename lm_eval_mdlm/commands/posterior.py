@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from .arguments import add_prompt_options, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,15 +17,10 @@ def parser() -> argparse.ArgumentParser:
     add("--tasks", dest="task", required=True, help="one task whose template has an answer segment")
     add("--output", type=Path, required=True, help="JSON Lines, one trace each; input of finetune as it is")
     add("--split", choices=("train", "validation", "test"), default="train", help="of the task's documents (train)")
-    add("--limit", type=_positive, help="the first so many documents, of those that failed with --only_failed")
-    add("--include_path", help="folder with more tasks")
-    add("--metadata", nargs="+", default=(), help='for the task: data_dir=..., or {"gold_answer": "{{answer}}"}')
-    add("--num_fewshot", type=_natural, help="shots in the prompts")
-    add("--apply_chat_template", dest="chat_template", nargs="?", const=True, default=False, help="or one by name")
-    add("--fewshot_as_multiturn", type=_flag, nargs="?", const=True, help="true with a chat template, if unset")
-    add("--system_instruction", help="system prompt")
+    add("--limit", type=positive, help="the first so many documents, of those that failed with --only_failed")
+    add_prompt_options(made)
     add("--gen_kwargs", nargs="+", default=(), help="decoding options: temperature=1,seed=7")
-    add("--num_traces", type=_positive, default=1, help="traces of each document (1); need a temperature above 0")
+    add("--num_traces", type=positive, default=1, help="traces of each document (1); need a temperature above 0")
     add("--only_failed", type=Path, nargs="+", default=(), help="samples files of this task: only documents whose "
         "metric is 0 wherever they stand in them")  # fmt: skip
     add("--metric", default="acc", help="that --only_failed looks at (acc)")
@@ -50,23 +46,3 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
     summary = make_traces(PosteriorOptions(**chosen))
     if summary is not None:
         print(summary)
-
-
-def _natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {number}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
-    return text.lower() == "true"
