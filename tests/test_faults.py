@@ -191,7 +191,7 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nobody(inputs, tmp_path, 
         "journal": evaluation(inputs, tmp_path / "out", f"journal={tmp_path / 'journal'}", length=512),
         "sweep": ["sweep", str(inputs / "sweep.yaml"), "--output", str(tmp_path / "out")],
         "posterior": posterior(inputs, tmp_path / "out", "--num_traces", "50"),
-        "training": training(inputs, tmp_path / "out"),
+        "training": training(inputs, tmp_path / "out", steps=4000),
     }[what]
     process = started(arguments)
     wait_until_busy(process.pid, seconds)

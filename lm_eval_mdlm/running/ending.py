@@ -97,13 +97,29 @@ def fail_at_exit(line: str) -> None:
 def _fail() -> None:
     if ended_early() or hasattr(sys, "last_value"):  # it fails already
         return
-    # Python has no way to another exit code by now but to leave; so all that is to be done at the end comes first.
-    atexit.unregister(_fail)
-    atexit._run_exitfuncs()
+    _do_all_that_is_due(_fail)
     for line in _lines_at_exit:
         print(f"lm_eval_mdlm: error: {line}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
     os._exit(INCOMPLETE)
+
+
+def _end_as_interrupted(error: KeyboardInterrupt) -> None:
+    """If nobody caught it: as Python ends by itself, unless C code that runs Python at the end makes it forget.
+
+    That of torch._dynamo does, and with it every program that imports transformers' Trainer.
+    """
+    if getattr(sys, "last_value", None) is not error:
+        return
+    _do_all_that_is_due(_end_as_interrupted)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _do_all_that_is_due(own: Callable[..., None]) -> None:
+    """At the end of the process; Python has no way to another exit code by then but to leave at once."""
+    atexit.unregister(own)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -126,6 +142,8 @@ def ends_on_signals(resume: str | None = None) -> Iterator[None]:
                 name = "SIGTERM" if isinstance(error, Terminated) else "SIGINT"
                 print(f"lm_eval_mdlm: stopped by {name}; {resume}", file=sys.stderr, flush=True)
             mark_as_told(error)
+            if isinstance(error, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+                atexit.register(_end_as_interrupted, error)
             raise
 
 

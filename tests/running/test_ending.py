@@ -70,6 +70,26 @@ def test_a_signal_unwinds_acts_tells_how_to_go_on_and_sets_the_exit_code(number)
     assert errors == f"lm_eval_mdlm: stopped by {NAMES[number]}; the same command goes on with DIR.\n"
 
 
+@pytest.mark.parametrize("number", NAMES)
+def test_c_code_that_runs_python_at_the_end_takes_no_exit_code_away(number):
+    """As torch._dynamo's does: Python then forgets that an interrupt was the reason."""
+    at_exit = "import atexit, ctypes\natexit.register(lambda: ctypes.pythonapi.PyRun_SimpleString(b'pass'))\n"
+    code, out, errors = run(at_exit + "atexit.register(print, 'due')" + IN_ORDER, (0, number))
+    assert code == CODES[number] and out.split()[-1] == "due" and len(errors.splitlines()) == 1
+
+
+def test_an_interrupt_that_is_caught_ends_nothing():
+    code = """
+        try:
+            with ends_on_signals(None):
+                ready()
+                time.sleep(60)
+        except KeyboardInterrupt:
+            print("on")
+    """
+    assert run(code, (0, signal.SIGINT)) == (0, "on\n", "")
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_shell_sees_128_and_the_number(number, status):
     code = BEGIN + f"with ends_on_signals('go on'):\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(60)"
