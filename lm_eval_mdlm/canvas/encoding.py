@@ -1,11 +1,11 @@
 """Text to token ids, none of which is ever the mask (docs/semantics.md section 1)."""
 
-import functools
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
+from .tokenizers import once_per_tokenizer
 
 
 class Encoded(NamedTuple):
@@ -14,12 +14,6 @@ class Encoded(NamedTuple):
     token_ids: list[int]
     held_mask: bool
     """Whether the text held what the tokenizer takes for the mask, and which was tokenised as ordinary text."""
-
-
-@functools.lru_cache(maxsize=4)
-def text_encoder(tokenizer: Any, mask_token_id: int) -> "TextEncoder":
-    """The encoder of a tokenizer, made once."""
-    return TextEncoder(tokenizer, mask_token_id)
 
 
 class TextEncoder:
@@ -56,8 +50,9 @@ class TextEncoder:
 
     def _ordinary(self, text: str, add_special_tokens: bool) -> Iterator[list[int]]:
         """Tokens of the text with the mask's characters as ordinary ones, the best way first."""
-        if self._without_mask is not None:
-            yield list(self._without_mask.encode(text, add_special_tokens=add_special_tokens).ids)
+        without_mask = _without_mask(self.tokenizer, self._mask_token_id)
+        if without_mask is not None:
+            yield list(without_mask.encode(text, add_special_tokens=add_special_tokens).ids)
         # Piece by piece: no piece holds the whole text of the mask.
         mask = self.tokenizer.decode([self._mask_token_id], skip_special_tokens=False)
         head, *rest = text.split(mask) if mask else list(text)
@@ -67,21 +62,22 @@ class TextEncoder:
                 token_ids += self.tokenizer.encode(part, add_special_tokens=False)
         yield token_ids
 
-    @functools.cached_property
-    def _without_mask(self) -> Any:
-        """The tokenizers-library object with the mask token spelt in a way that no text has; None where there is none.
 
-        Renamed, not removed: the ids of added tokens follow from their number.
-        """
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            return None
-        settings = json.loads(backend.to_str())
-        for token in settings.get("added_tokens", ()):
-            if token["id"] == self._mask_token_id:
-                token["content"] = f"\U000f0000{token['content']}\U000f0000"
-        renamed = type(backend).from_str(json.dumps(settings))
-        known, ours = ({v: k for k, v in b.get_vocab(True).items()} for b in (backend, renamed))
-        known.pop(self._mask_token_id, None)
-        ours.pop(self._mask_token_id, None)
-        return renamed if known == ours else None
+@once_per_tokenizer(most=2)
+def _without_mask(tokenizer: Any, mask_token_id: int) -> Any:
+    """The tokenizers-library object with the mask token spelt in a way that no text has; None where there is none.
+
+    Renamed, not removed: the ids of added tokens follow from their number.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    settings = json.loads(backend.to_str())
+    for token in settings.get("added_tokens", ()):
+        if token["id"] == mask_token_id:
+            token["content"] = f"\U000f0000{token['content']}\U000f0000"
+    renamed = type(backend).from_str(json.dumps(settings))
+    known, ours = ({v: k for k, v in b.get_vocab(True).items()} for b in (backend, renamed))
+    known.pop(mask_token_id, None)
+    ours.pop(mask_token_id, None)
+    return renamed if known == ours else None

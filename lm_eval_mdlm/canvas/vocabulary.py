@@ -1,14 +1,14 @@
 """Which tokens a tokenizer has, in short."""
 
-import functools
 import hashlib
 import json
 from typing import Any
 
 from ..errors import UsageError
+from .tokenizers import once_per_tokenizer
 
 
-@functools.lru_cache(maxsize=4)
+@once_per_tokenizer(most=4)
 def vocabulary_fingerprint(tokenizer: Any, purpose: str) -> str:
     """32 hexadecimal digits from all tokens and their ids.
 

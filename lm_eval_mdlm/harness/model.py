@@ -12,7 +12,7 @@ import torch
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
 
-from ..canvas.encoding import text_encoder
+from ..canvas.encoding import TextEncoder
 from ..checkpoints.load import load_backbone
 from ..errors import print_usage_errors_in_one_line
 from ..options.decoding import DecodingConfig
@@ -71,7 +71,7 @@ class MDLM(LM):  # type: ignore[misc]
         self.budget = budget_of(
             self.backbone, self.loading.batch_size, self.loading.max_batch_size, cached=self.config.keeps
         )
-        encoder = text_encoder(self.backbone.tokenizer, self.backbone.mask_token_id)
+        encoder = TextEncoder(self.backbone.tokenizer, self.backbone.mask_token_id)
         self._chat = ChatTokenizer(encoder, self.loading.chat_variables())
         self.tokenizer = self._chat.tokenizer
         self._reader = RequestReader(self.backbone, self._chat, self.loading, self.config, tuple(given), self._say_once)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones.backbone import Backbone
-from ..canvas.encoding import text_encoder
+from ..canvas.encoding import TextEncoder
 from ..checkpoints.load import load_backbone
 from ..engine.trace_scoring import TraceScore
 from ..errors import UsageError
@@ -133,7 +133,7 @@ def _asked(backbone: Backbone, trace: Trace, config: DecodingConfig, at: Prefixe
         [segment.length for segment in (template.segments if template else ()) if segment.kind == "reasoning"],
         backbone.end_token_ids,
     )
-    chat = ChatTokenizer(text_encoder(tokenizer, backbone.mask_token_id), {})
+    chat = ChatTokenizer(TextEncoder(tokenizer, backbone.mask_token_id), {})
     request = TraceScoreRequest(
         prompt_ids=chat.encode(trace.get("prompt"), config.add_bos_token, rendered=False).token_ids,
         config=config,

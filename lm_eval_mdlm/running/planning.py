@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from ..backbones.backbone import Backbone, Tokenizer
-from ..canvas.encoding import text_encoder
+from ..canvas.encoding import TextEncoder
 from ..canvas.template import EXAMPLE, Region, Template, free_region
-from ..canvas.text import Markers, TextRule
+from ..canvas.text import TextRule
+from ..canvas.tokenizers import markers_of
 from ..canvas.vocabulary import vocabulary_fingerprint
 from ..decoding.blocks import Blocks, GridBlocks
 from ..decoding.logits import LogitRule
@@ -220,7 +221,7 @@ def answer_ids(backbone: Backbone, answer: Answer) -> list[int]:
 
 
 def _encoded(backbone: Backbone, purpose: str, text: str) -> list[int]:
-    encoder = text_encoder(_needed(backbone.tokenizer, purpose), backbone.mask_token_id)
+    encoder = TextEncoder(_needed(backbone.tokenizer, purpose), backbone.mask_token_id)
     return encoder.encode(text, add_special_tokens=False).token_ids
 
 
@@ -234,7 +235,7 @@ def text_holds_mask(backbone: Backbone, text: str) -> bool:
     """Whether a text holds the text of the mask token."""
     if backbone.tokenizer is None:
         return False
-    encoder = text_encoder(backbone.tokenizer, backbone.mask_token_id)
+    encoder = TextEncoder(backbone.tokenizer, backbone.mask_token_id)
     return encoder.encode(text, add_special_tokens=False).held_mask
 
 
@@ -277,22 +278,7 @@ def _text_rule(backbone: Backbone, region: Region, config: DecodingConfig) -> Te
         backbone.mask_token_id,
         ends,
         decode=functools.partial(tokenizer.decode, skip_special_tokens=True),
-        until=_markers(tokenizer, config.until),
+        until=markers_of(tokenizer, config.until),
         write=functools.partial(tokenizer.decode, skip_special_tokens=False),
-        think_end=_markers(tokenizer, () if thinking is None else (thinking,)),
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _markers(tokenizer: Tokenizer, strings: tuple[str, ...]) -> Markers:
-    """Sort strings by whether they hold the text of a special token, which only the tokenizer knows."""
-    written = tuple(string for string in strings if _holds_special_token(tokenizer, string))
-    return Markers(tuple(string for string in strings if string not in written), written)
-
-
-def _holds_special_token(tokenizer: Tokenizer, string: str) -> bool:
-    ids = tokenizer.encode(string, add_special_tokens=False)
-    return any(
-        not tokenizer.decode([token], skip_special_tokens=True) and tokenizer.decode([token], skip_special_tokens=False)
-        for token in ids
+        think_end=markers_of(tokenizer, () if thinking is None else (thinking,)),
     )

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..backbones.backbone import SpecialTokens
-from ..canvas.encoding import TextEncoder, text_encoder
+from ..canvas.encoding import TextEncoder
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.families.family import Architecture, Family
 from ..checkpoints.families.known import family_of
@@ -62,7 +62,7 @@ class Source:
     @property
     def encoder(self) -> TextEncoder:
         """Encodes text, and never to the mask, as prompts and templates are."""
-        return text_encoder(self.tokenizer, self.tokens.mask_token_id)
+        return TextEncoder(self.tokenizer, self.tokens.mask_token_id)
 
     @property
     def max_length(self) -> int:

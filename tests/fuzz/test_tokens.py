@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from lm_eval_mdlm.canvas.encoding import text_encoder
+from lm_eval_mdlm.canvas.encoding import TextEncoder
 from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.canvas.text import Markers, TextRule
 from tests.fuzz.inputs import fuzz, sizes, told
@@ -51,7 +51,7 @@ def test_any_tokens_of_a_region_become_text_and_counts_that_fit(number, backbone
 def test_no_text_becomes_the_mask(number, backbones):
     def check(pieces, family):
         backbone = backbones[family]
-        encoder = text_encoder(backbone.tokenizer, backbone.mask_token_id)
+        encoder = TextEncoder(backbone.tokenizer, backbone.mask_token_id)
         encoded = told(lambda: encoder.encode("".join(pieces), add_special_tokens=False))
         assert encoded is None or backbone.mask_token_id not in encoded.token_ids
 
