@@ -87,9 +87,10 @@ class FusedStatistics:
     def __init__(self, vocab_size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.bytes_per_entry = 2 * dtype.itemsize
         self.bytes_per_pair = 4 * dtype.itemsize
-        self._vocab_size, self._device = vocab_size, device
+        self._vocab_size = vocab_size
         self._done = torch.zeros(self.most_rows, dtype=torch.int32, device=device)
-        self._forbidden = functools.lru_cache(maxsize=16)(self._mask)
+        # Not of a method: reader and cache would hold each other, and tensors, until garbage is collected.
+        self._forbidden = functools.lru_cache(maxsize=16)(functools.partial(_mask, vocab_size, device))
 
     def __call__(
         self,
@@ -173,7 +174,8 @@ class FusedStatistics:
             )
         return out
 
-    def _mask(self, forbidden_ids: tuple[int, ...]) -> UInt8[Tensor, " V"]:
-        mask = torch.zeros(self._vocab_size, dtype=torch.uint8, device=self._device)
-        mask[list(forbidden_ids)] = 1
-        return mask
+
+def _mask(vocab_size: int, device: torch.device, forbidden_ids: tuple[int, ...]) -> UInt8[Tensor, " V"]:
+    mask = torch.zeros(vocab_size, dtype=torch.uint8, device=device)
+    mask[list(forbidden_ids)] = 1
+    return mask

@@ -4,7 +4,9 @@ On a GPU: `python -m pytest tests/gpu -o addopts= -m gpu`. Without one, in Trito
 `TRITON_INTERPRET=1 python -m pytest tests/gpu/test_kernels.py -o addopts= -m gpu`.
 """
 
+import gc
 import os
+import weakref
 
 import pytest
 import torch
@@ -147,6 +149,21 @@ def test_fused_statistics_are_those_of_torch(vocab_size, cfg_scale):
             getattr(ours, name), getattr(theirs, name), atol=1e-5 if cfg_scale else 1e-6, rtol=1e-5
         )
     assert ours.argmax.tolist() == theirs.argmax.tolist()
+
+
+def test_a_reader_goes_with_its_tensors_when_it_is_let_go():
+    from lm_eval_mdlm.decoding.fused_statistics import FusedStatistics
+    from lm_eval_mdlm.decoding.logits import LogitRule
+
+    read = FusedStatistics(50, torch.float32, torch.device(DEVICE))
+    read(LogitRule((2,), 0.0), draw(3, 50))
+    held = [weakref.ref(read), weakref.ref(read._done)]
+    gc.disable()
+    try:
+        del read
+        assert [part() for part in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("cfg_scale", [0.0, 1.5])
