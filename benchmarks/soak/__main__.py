@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.options import command, parsed, parser, start
 from benchmarks.report import Report, Value
-from benchmarks.soak.bits import Bits, differing
+from benchmarks.soak.bits import Bits, Comparison
 from benchmarks.soak.lane import Lane
 from benchmarks.soak.networks import FAMILIES, lanes
 from benchmarks.soak.resources import MIB, Bounds, Held
@@ -49,8 +49,8 @@ class Soak:
         self.device = device
         self.held: dict[str, Held] = {}
         self.timed: list[Timed] = []
-        self.pairs: list[tuple[Bits, Bits]] = []
-        """Results of the first requests, and of the same at the end."""
+        self.again = Comparison()
+        """Of the first requests with themselves at the end."""
         self._known: dict[int, Bits] = {}
 
     @property
@@ -74,7 +74,8 @@ class Soak:
                 break
         for lot, bits, timed in answered(again, seed=2):
             self._note(lot, timed, half, seconds)
-            self.pairs += [(self._known[asked.number], own) for asked, own in zip(lot, bits, strict=True)]
+            for asked, own in zip(lot, bits, strict=True):
+                self.again.add(self._known[asked.number], own)
         self.held["end"] = Held.now(self.device)
 
     def _note(self, lot: Sequence[Asked], timed: Timed, half: float, seconds: float | None) -> None:
@@ -86,7 +87,7 @@ class Soak:
 
     def faults(self, bounds: Bounds) -> list[str]:
         """A line for everything that must not be."""
-        compared, differ = differing(self.pairs)
+        compared, differ = self.again.compared, self.again.differing
         found = [f"{part} differ in {differ[part]} of {compared[part]} requests" for part in differ if differ[part]]
         found += bounds.exceeded(self.held["start"], self.held["end"], self.since_start)
         thirds = by_thirds(self.timed)
@@ -107,7 +108,7 @@ class Soak:
 
     def facts(self) -> dict[str, Value]:
         """What was asked, and what of it was the same when it was asked again."""
-        compared, differ = differing(self.pairs)
+        compared, differ = self.again.compared, self.again.differing
         kinds = {(asked.lane.name, asked.kind) for asked in self.first}
         return {
             "requests": len(self.first) + self.since_start,

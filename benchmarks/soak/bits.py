@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lm_eval_mdlm.engine.record import Scores
@@ -37,13 +37,17 @@ def bits_of(plain: Mapping[str, Any]) -> Bits:
     return {name: json.dumps(plain[name]) for names in PARTS.values() for name in names if name in plain}
 
 
-def differing(pairs: Iterable[tuple[Bits, Bits]]) -> tuple[Counter[str], Counter[str]]:
-    """How many requests were compared in each part, and in how many it differs; by those fields that both have."""
-    compared, differ = Counter[str](), Counter[str]()
-    for first, second in pairs:
+class Comparison:
+    """Counts, and keeps nothing of what it has compared."""
+
+    def __init__(self) -> None:
+        self.compared, self.differing = Counter[str](), Counter[str]()
+        """Requests by part: those that have it both times, and those where it is another the second time."""
+
+    def add(self, first: Bits, second: Bits) -> None:
+        """Compare two results of one request by the fields that both have."""
         for part, names in PARTS.items():
             both = [(first[name], second[name]) for name in names if name in first and name in second]
             if any(one != "null" for values in both for one in values):
-                compared[part] += 1
-                differ[part] += any(one != other for one, other in both)
-    return compared, differ
+                self.compared[part] += 1
+                self.differing[part] += any(one != other for one, other in both)
