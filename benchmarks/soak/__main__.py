@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(*grown[: options.trace], sep="\n")
     line = command("soak", argv)
     Report(name="soak", command=line, rows=soak.rows(), device=options.device, facts=soak.facts()).write(options.out)
-    if faults := soak.faults(Bounds()):
+    if faults := soak.faults(Bounds.of(options.device, len(asked))):
         sys.exit("\n".join(faults))
 
 
