@@ -13,8 +13,12 @@ import torch
 from benchmarks.soak import __main__ as script
 from benchmarks.soak.bits import Bits, Comparison, bits_of
 from benchmarks.soak.lane import Company, Lane
+from benchmarks.soak.python_lane import PythonLane
+from benchmarks.soak.questions import Generating, Scoring, Texts
 from benchmarks.soak.resources import Bounds, Held, children
 from benchmarks.soak.running import Timed, by_thirds, requests
+from lm_eval_mdlm import Score, UsageError
+from tests.toy import RandomBackbone
 
 
 CPU = torch.device("cpu")
@@ -131,6 +135,42 @@ def test_a_child_that_nobody_has_waited_for_counts_until_somebody_does():
     assert children() == before + 1
     child.wait()
     assert children() == before
+
+
+def test_a_journal_or_a_recording_that_does_not_hold_what_was_asked_ends_the_soak(tmp_path):
+    backbone = RandomBackbone(vocab_size=6)
+    lane, company = PythonLane("toy", backbone), Company(mixed=True, batch_size=1, journal=True, record=False)
+    scores = iter([Score(log_prob=-float(number), standard_error=0.0, nfe=1) for number in (1, 1, 1, 2)])
+    assert lane._kept([], lambda **how: [next(scores)], company)[0]["log_prob"] == "-1.0"
+    with pytest.raises(RuntimeError, match="toy: a journal gave back other results"):
+        lane._kept([], lambda **how: [next(scores)], company)
+
+    texts, options = [Texts([number, 1], [2]) for number in (1, 2)], {"gen_length": 3}
+    one, other = (Generating().question(backbone, own, options) for own in texts)
+    Generating().records(backbone, texts[:1], options, record_steps=str(tmp_path))
+    assert len(lane._steps([one, Scoring().question(backbone, texts[0], {})], tmp_path)[0]["steps"]) == 32
+    with pytest.raises(RuntimeError, match="toy: a recording does not hold the rows"):
+        lane._steps([other], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--requests", "10", "--first", "6"], "--first must be at most half of --requests, got 6 of 10"),
+        (["--harness", "--device", "cuda"], "--harness runs on a CPU only, got --device cuda"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        script.main(given)
+
+
+def test_recorded_passes_of_every_network_may_take_memory_on_a_gpu_and_tensors_may_not():
+    gpu, cpu = Bounds.of(torch.device("cuda"), 2), Bounds.of(CPU, 2)
+    assert gpu.taken - cpu.taken == gpu.resident - cpu.resident == 256 * 2**20
+    held = Held(resident=0, blocks=0, open_files=0, threads=0, children=0, allocated=0, reserved=0, taken=0)
+    grown = dataclasses.replace(held, allocated=2**27, reserved=2**28, taken=2**28)
+    assert [fault.split()[0] for fault in gpu.exceeded(held, grown, 10)] == ["allocated"]
 
 
 def test_a_last_third_that_is_slower_than_the_first_is_a_fault_where_it_lasts_long_enough(garbage_left):

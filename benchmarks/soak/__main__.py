@@ -1,7 +1,7 @@
 """Mixed requests in one process for long: what it holds on to, whether it slows down, and whether bits stay the same.
 
-    python -m benchmarks.soak
-    python -m benchmarks.soak --device cuda --requests 5000 --seconds 150
+    python -m benchmarks.soak --threads 1
+    python -m benchmarks.soak --device cuda --requests 5000 --seconds 70
 
 Requests of every kind (samplers, templates, exits, caches, guidance, given answers, likelihoods, scores of traces) go
 to tiny networks of several families, in lots of random size, kind by kind through the public functions or all kinds in

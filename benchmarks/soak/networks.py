@@ -22,7 +22,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "sdar": {"grid_block": 4},
 }
 """With the options that their checkpoints are loaded with."""
-SIZES: Mapping[str, Mapping[str, int]] = {
+SIZES: Mapping[str, Mapping[str, Any]] = {
     "cpu": {"hidden": 32, "layers": 2, "heads": 2, "kv_heads": 2, "ffn": 48},
     "cuda": {"hidden": 128, "layers": 3, "heads": 4, "kv_heads": 4, "ffn": 128},  # heads that the own kernels take
 }
