@@ -14,10 +14,14 @@ from benchmarks.soak import __main__ as script
 from benchmarks.soak.bits import Bits, Comparison, bits_of
 from benchmarks.soak.lane import Company, Lane
 from benchmarks.soak.python_lane import PythonLane
-from benchmarks.soak.questions import Generating, Scoring, Texts
+from benchmarks.soak.questions import EVERYWHERE, FREE, GRID, Generating, Scoring, Texts
 from benchmarks.soak.resources import Bounds, Held, children
 from benchmarks.soak.running import Timed, by_thirds, requests
 from lm_eval_mdlm import Score, UsageError
+from lm_eval_mdlm.engine.cache import CACHES, EXACT
+from lm_eval_mdlm.options.exits import EXIT_RULES
+from lm_eval_mdlm.options.likelihood import LIKELIHOODS
+from lm_eval_mdlm.options.samplers import SAMPLERS
 from tests.toy import RandomBackbone
 
 
@@ -68,6 +72,18 @@ def test_requests_of_every_kind_give_the_same_bits_when_they_are_asked_again(tmp
 @pytest.mark.slow
 def test_twenty_thousand_requests_leave_nothing_behind_and_do_not_slow_down(tmp_path):
     check_report(run_script(tmp_path), 20000, 1000)
+
+
+def test_every_sampler_exit_cache_and_likelihood_has_a_kind():
+    options = [kind.options(0) for kinds in (EVERYWHERE, FREE, GRID) for kind in kinds.values()]
+
+    def asked(name: str, default: str) -> set[str]:
+        return {own.get(name, default) for own in options}
+
+    assert asked("sampler", "fixed_k") == {*SAMPLERS}
+    assert asked("exit_rule", "entropy") == {*EXIT_RULES} and any("exit_threshold" in own for own in options)
+    assert asked("cache", EXACT) == {*CACHES, "none"}
+    assert asked("likelihood", "elbo") == {*LIKELIHOODS}
 
 
 def test_every_kind_is_asked_as_often_as_any_other_and_no_request_twice():
