@@ -44,7 +44,7 @@ class ProcessGroup:
     """The processes of a launcher; a single one outside a launcher, or if `alone`.
 
     Every method but `device` is collective: all processes call it, in the same order. If one of several is killed or
-    stands still, the others end within a minute (`liveness`).
+    stands still, the others end within a minute, and within five if it does not come at all (`liveness`).
     """
 
     def __init__(self, *, alone: bool = False) -> None:
@@ -55,17 +55,20 @@ class ProcessGroup:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
             from torch.distributed.rendezvous import rendezvous  # not in every build of torch
 
-            # Between two exchanges lies a whole run, so the usual half hour of patience ends good ones.
-            patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
-            self.accelerator = Accelerator(kwargs_handlers=[patience])
-            # The store by which the launcher's processes found each other: there with any backend, at no further port.
-            if self.world_size != int(os.environ["WORLD_SIZE"]):
-                raise UsageError(
-                    f"WORLD_SIZE={os.environ['WORLD_SIZE']} processes were launched and accelerate counts "
-                    f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
-                )
-            self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
-            self._liveness = watch_processes(self.rank, self.world_size, self._store)
+            self._liveness = watch_processes()
+            with self._liveness.forming():
+                # Between two exchanges lies a whole run, so the usual half hour of patience ends good ones.
+                patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
+                self.accelerator = Accelerator(kwargs_handlers=[patience])
+                if self.world_size != int(os.environ["WORLD_SIZE"]):
+                    raise UsageError(
+                        f"WORLD_SIZE={os.environ['WORLD_SIZE']} processes were launched and accelerate counts "
+                        f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
+                    )
+                # The store by which the launcher's processes found each other: there with any backend, at no further
+                # port.
+                self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
+                self.everyones(_nothing)  # NCCL looks for its way between hosts only now
 
     @property
     def rank(self) -> int:

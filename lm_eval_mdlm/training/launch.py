@@ -1,7 +1,8 @@
 """The processes of a run: how many a launcher started, which one this is, and agreeing on what the first one saw."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,13 +54,17 @@ class Launch:
         agreed: T = found[0]
         return agreed
 
-    def watch(self) -> None:
-        """From now on end within a minute if another process is gone; the process group must be set up."""
-        if self.num_processes > 1:
-            from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+    @contextmanager
+    def forming(self) -> Iterator[None]:
+        """In the block the process group is set up and first used; from now on a process that is gone ends the others.
 
-            store, _, _ = next(rendezvous("env://", self.process, self.num_processes))
-            watch_processes(self.process, self.num_processes, store)
+        One that does not come, too.
+        """
+        if self.num_processes == 1:
+            yield
+        else:
+            with watch_processes().forming():
+                yield
 
     def wait_for_all(self) -> None:
         """Returns once every process is here."""

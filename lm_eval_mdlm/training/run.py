@@ -51,10 +51,10 @@ def train(config: TrainingConfig) -> dict[str, float]:
 
 def _trained(config: TrainingConfig) -> dict[str, float]:
     launch = Launch.current()
-    arguments = training_arguments(config, num_processes=launch.num_processes)
-    launch.watch()
     out = Path(config.out)
-    checkpoint = launch.agree(lambda: _checkpoint_to_go_on_from(config, out))
+    with launch.forming():
+        arguments = training_arguments(config, num_processes=launch.num_processes)
+        checkpoint = launch.agree(lambda: _checkpoint_to_go_on_from(config, out))
     plan, layout = _plan(config, launch, arguments.device)
     if launch.is_first:
         lines = [*plan.lines(), warning_of_idle_gpus(launch, cpu=config.cpu)]

@@ -12,103 +12,44 @@ from pathlib import Path
 import pytest
 
 from lm_eval_mdlm.errors import UsageError
-from lm_eval_mdlm.running.liveness import Beats, silence
+from lm_eval_mdlm.running.processes import ProcessGroup
 
 
 ROOT = Path(__file__).parents[2]
-SILENCE = 2.0
-
-
-def listening(limit: float, ranks=(1, 2)):
-    """Beats, and a function that lets seconds pass in which these processes beat; it returns what `loss` says."""
-    beats, clock = Beats(ranks, limit, 0.0), [0.0]
-
-    def after(seconds: int, alive=(), answers=True) -> str | None:
-        for _ in range(seconds):
-            clock[0] += 1
-            if answers:
-                beats.hear({rank: b"%d" % clock[0] for rank in alive}, clock[0])
-            if loss := beats.loss(clock[0]):
-                return f"{clock[0]:.0f}: {loss}"
-        return None
-
-    return beats, after
-
-
-def test_the_first_second_beyond_the_limit_is_a_loss():
-    _, after = listening(30)
-    assert after(100, alive=(1, 2)) is None
-    assert after(30, alive=(1,)) is None
-    assert after(1, alive=(1,)) == "131: process 2 is gone: no sign of life for 30 s"
-
-
-def test_a_process_that_never_beats_is_a_loss_and_one_that_beats_late_is_none():
-    _, after = listening(10)
-    assert after(9, alive=(1,)) is None and after(9, alive=(2,)) is None
-    assert after(50, alive=(2,)).startswith("20: process 1 is gone")
-
-
-def test_a_store_without_answers_is_the_loss_of_process_0():
-    _, after = listening(10)
-    assert after(5, alive=(1, 2)) is None
-    assert after(50, answers=False).startswith("16: process 0 is gone")
-
-
-@pytest.mark.parametrize("farewell", [b"done", b"released"])
-def test_who_has_said_farewell_may_be_silent(farewell):
-    beats, after = listening(10)
-    after(1, alive=(1, 2))
-    assert not beats.have_done([1, 2])
-    beats.hear({1: farewell}, 2.0)
-    assert beats.have_done([1]) and not beats.have_done([1, 2])
-    assert after(100, alive=(2,)) is None
-    assert "process 2" in after(100)
-
-
-def test_who_has_stood_still_itself_gives_the_others_their_full_time_again():
-    beats, _ = listening(10)
-    for second in range(4):
-        assert beats.loss(second) is None
-    assert beats.loss(1000.0) is None  # suspended meanwhile
-    for second in range(1000, 1011):
-        beats.hear({}, second)
-        assert beats.loss(second) is None
-    assert "process 1" in beats.loss(1010.5)
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "soon"])
-def test_seconds_that_are_none_are_refused(monkeypatch, text):
-    monkeypatch.setenv("LM_EVAL_MDLM_SILENCE_S", text)
-    with pytest.raises(UsageError, match="LM_EVAL_MDLM_SILENCE_S must be a number of seconds above 0, got"):
-        silence()
-
-
+SILENCE, MEETING = 2.0, 8.0
 BEGIN = """
 import os, sys, time
-from lm_eval_mdlm.running.processes import ProcessGroup
+from lm_eval_mdlm.running import processes
 rank = int(os.environ["RANK"])
-group = ProcessGroup()
+"""
+MEET = """
+group = processes.ProcessGroup()
 print("ready", flush=True)
 """
 
 
 @pytest.fixture
 def launch():
-    """Starts processes as somebody does by hand; returns them when all have met in a group."""
+    """Starts processes as somebody does by hand; returns them when all have met in a group.
+
+    `before` is what they do before they meet; with it they are returned at once.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def launch(code: str, world: int = 2) -> list[subprocess.Popen[str]]:
+    def launch(code: str = "", world: int = 2, before: str = "", **more: str) -> list[subprocess.Popen[str]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
         given |= {"ACCELERATE_USE_CPU": "true", "LM_EVAL_MDLM_SILENCE_S": str(SILENCE)}
-        command = [sys.executable, "-c", BEGIN + textwrap.dedent(code)]
+        given |= {"LM_EVAL_MDLM_MEETING_S": str(MEETING), **more}
+        command = [sys.executable, "-c", BEGIN + textwrap.dedent(before) + MEET + textwrap.dedent(code)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         for rank in range(world):
             env = os.environ | given | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             started.append(subprocess.Popen(command, env=env, cwd=ROOT, **pipes))
-        assert [process.stdout.readline() for process in started] == ["ready\n"] * world
+        if not before:
+            assert [process.stdout.readline() for process in started] == ["ready\n"] * world
         return started
 
     yield launch
@@ -135,6 +76,75 @@ def test_who_waits_for_a_process_that_is_gone_ends_with_its_name(launch, lost, h
     assert code == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("lm_eval_mdlm: error: ")]
     assert line.startswith(f"lm_eval_mdlm: error: process {lost} is gone: ") and "Traceback" not in errors
+
+
+def line_of(process: subprocess.Popen[str], seconds: float) -> str:
+    """The one line of a process that gives up within so many seconds."""
+    code, errors = end_of(process, seconds)
+    assert code == 1 and "Traceback" not in errors, errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("lm_eval_mdlm: ")]
+    return line.removeprefix("lm_eval_mdlm: error: ")
+
+
+START = 30.0
+"""Seconds that a process may take to import what it needs."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [0, 1])
+def test_who_waits_for_a_process_that_never_comes_ends_with_its_name(launch, late):
+    processes = launch(before=f"if rank == {late}:\n    time.sleep(1000)")
+    line = line_of(processes[1 - late], START + MEETING)
+    if late == 0:  # which would have kept the store
+        assert line.startswith("process 0 has not come: nothing has answered at 127.0.0.1:")
+        assert line.endswith(" for 8 s, and process 1 does not go on without it.")
+    else:
+        assert line == "process 1 has not come: no sign of life for 8 s, and process 0 does not go on without it."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_who_waits_for_a_process_that_stops_while_the_group_is_formed_ends_with_its_name(launch, lost):
+    stops = """
+        def stop(**options):
+            time.sleep(5)
+            os.kill(os.getpid(), 19)
+        if rank == {}:
+            processes.Accelerator = stop
+    """
+    processes = launch(before=textwrap.dedent(stops).format(lost), LM_EVAL_MDLM_MEETING_S="1000")
+    line = line_of(processes[1 - lost], START + 5 + 3 * SILENCE)
+    assert line.startswith(f"process {lost} is gone: ")
+
+
+@pytest.mark.slow
+def test_processes_that_come_and_never_reach_each_other_end(launch):
+    hangs = """
+        def hang(**options):
+            time.sleep(1000)
+        if rank == 1:
+            processes.Accelerator = hang
+    """
+    both = launch(before=textwrap.dedent(hangs))
+    lines = [line_of(process, START + 2 * MEETING) for process in both]
+    # One of them is the first to give up, and may be gone for the other.
+    assert any(
+        line.startswith("no network between the processes was found in 8 s (GLOO_SOCKET_IFNAME, ") for line in lines
+    )
+
+
+@pytest.mark.slow
+def test_a_process_that_comes_late_is_waited_for(launch):
+    processes = launch("print('over')", before=f"if rank == 1:\n    time.sleep({2 * SILENCE})")
+    assert [end_of(process, START + MEETING) for process in processes] == [(0, "")] * 2
+
+
+def test_an_environment_that_does_not_say_which_process_this_is_is_refused_in_one_line(monkeypatch):
+    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE in the environment, got no MAS"):
+        ProcessGroup()
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import pickle
 from collections import Counter
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,5 +146,6 @@ def test_processes_that_accelerate_does_not_see_are_refused(monkeypatch):
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(distributed, "Accelerator", lambda **options: Alone())
+    monkeypatch.setattr(distributed, "watch_processes", lambda: SimpleNamespace(forming=nullcontext))
     with pytest.raises(UsageError, match="ACCELERATE_USE_CPU"):
         ProcessGroup()
