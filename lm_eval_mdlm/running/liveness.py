@@ -21,6 +21,19 @@ from .beats import DONE, RELEASED, Beats, Patience
 from .ending import end_now, ended_early
 
 
+_UNREACHED = (
+    "did not reach the others: {:.300}; name the network between the hosts in GLOO_SOCKET_IFNAME, or, for GPUs, in "
+    "NCCL_SOCKET_IFNAME."
+)
+
+
+def is_broken_connection(error: BaseException) -> bool:
+    """Whether it tells of the way to another process."""
+    from torch import distributed
+
+    return isinstance(error, RuntimeError) and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+
+
 class Liveness:
     """The threads of one process; `begin` starts them.
 
@@ -56,11 +69,19 @@ class Liveness:
         """In the block the processes come to reach each other; if it does not end in time, this process does.
 
         After an error in it this process is none of them any more.
+
+        Raises:
+            UsageError: If it could not reach another, and none is gone.
         """
         try:
             yield
-        except BaseException:
+        except BaseException as error:
+            broken = is_broken_connection(error)
+            if broken:
+                self.wait_for_a_loss()
             self._stop.set()
+            if broken:
+                raise UsageError(f"process {self._rank} {_UNREACHED.format(str(error).splitlines()[0])}") from error
             raise
         self._beats.form(time.monotonic())
 

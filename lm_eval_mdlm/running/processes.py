@@ -13,7 +13,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
 from ..errors import UsageError
-from .liveness import Liveness, watch_processes
+from .liveness import Liveness, is_broken_connection, watch_processes
 
 
 Result = TypeVar("Result")
@@ -164,8 +164,7 @@ class ProcessGroup:
         try:
             yield
         except RuntimeError as error:
-            broken = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-            if broken and self._liveness is not None:
+            if is_broken_connection(error) and self._liveness is not None:
                 self._liveness.wait_for_a_loss()
             raise
 

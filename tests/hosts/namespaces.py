@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces with one link between them, and names and addresses that only they have."""
+"""Two hosts on one machine: network namespaces, a link between them, and names and addresses that only they have."""
 
 import os
 import shutil

@@ -6,26 +6,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.harness.test_stock_likelihoods import written
-from tests.hosts.namespaces import INTERFACE, Host, Hosts
+from tests.hosts.namespaces import INTERFACE, Hosts
 from tests.killing import children, kill_with_children
 
 
 ROOT = Path(__file__).parents[2]
 PORT = "29500"
+ROWS = 24
 OURS = "lm_eval_mdlm: "
 
 
-def evaluation(folder: Path, limit: int, *, options: str = "") -> list[str]:
-    """Arguments of `python`: the demo task with the packaged model."""
-    args = f"pretrained=demo,device=cpu,journal={folder / 'journal'}{options}"
+def evaluation(folder: Path) -> list[str]:
+    """Arguments of `python`: the first command of README, with a journal and files."""
+    args = f"pretrained=demo,sampler=med,exit_threshold=0.1,device=cpu,journal={folder / 'journal'}"
     command = ["-m", "lm_eval", "--model", "mdlm", "--model_args", args, "--tasks", "mdlm_demo"]
-    return [*command, "--limit", str(limit), "--output_path", str(folder / "output"), "--log_samples"]
+    return [*command, "--limit", str(ROWS), "--output_path", str(folder / "output"), "--log_samples"]
 
 
 def by_torchrun(hosts: Hosts, rank: int, per_host: int) -> list[str]:
@@ -63,7 +64,6 @@ class Part:
 
     process: "subprocess.Popen[bytes]"
     log: Path
-    ended_at: float | None = None
 
     def kill(self) -> None:
         """As if the host lost its power."""
@@ -127,3 +127,53 @@ class Runs:
         for part in self.started:
             if part.process.poll() is None:
                 part.kill()
+
+
+def kept(folder: Path) -> int:
+    """Records in the journal."""
+    return sum(max(0, path.read_bytes().count(b"\n") - 1) for path in folder.glob("journal/*"))
+
+
+def wait_for(happened: Callable[[], Any], seconds: float = 180) -> None:
+    """Until something has happened, looked at often."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+OF_THE_RUN = {
+    "date",
+    "start_time",
+    "end_time",
+    "total_evaluation_time_seconds",
+    "model_args",
+    "git_hash",
+    "task_hashes",
+}
+"""In results files: times, the journal's folder, and a digest of the samples in the order of processes."""
+OF_THE_PROCESSES = {"nfe_by_process", "totals_of_rank_0", "world_size"}
+
+
+def outcome(folder: Path) -> Any:
+    """Results and samples, without what tells of times, folders and processes."""
+    found = written(folder / "output")
+    found["samples"] = {
+        task: sorted(own, key=lambda line: (line["doc_id"], line["filter"])) for task, own in found["samples"].items()
+    }
+    # The harness adds up floats in the order of processes.
+    found["results"] = {task: {name: _rounded(v) for name, v in own.items()} for task, own in found["results"].items()}
+    for name in OF_THE_RUN:
+        found.pop(name, None)
+        found["config"].pop(name, None)
+    for task in found["configs"].values():
+        task["metadata"].pop("journal", None)
+    record = found["config"]["mdlm"]
+    record["loading"].pop("journal")
+    for name in OF_THE_PROCESSES:
+        record.pop(name)
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 9) if isinstance(value, float) else value
