@@ -1,11 +1,13 @@
 """Two hosts on one machine: network namespaces, a link between them, and names and addresses that only they have."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +20,18 @@ class Host:
     """One of them. It shares files and processes with this machine, and no network."""
 
     name: str
-    """Its own, which nothing resolves, and that of its namespace."""
+    """Its own, which nothing resolves unless it is told to, and that of its namespace."""
     address: str
 
-    def command(self, arguments: Sequence[str]) -> list[str]:
-        """What runs a program there; its process is the one that this starts."""
-        named = ["unshare", "--uts", "--", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
+    def command(self, arguments: Sequence[str], *, names: Path | None = None) -> list[str]:
+        """What runs a program there; its process is the one that this starts.
+
+        Args:
+            arguments: The program and its arguments.
+            names: Stands there in place of /etc/hosts.
+        """
+        known = "" if names is None else f"mount --bind {shlex.quote(str(names))} /etc/hosts && "
+        named = ["unshare", "--uts", "--mount", "--", "sh", "-c", f'{known}hostname "$0" && exec "$@"', self.name]
         return ["ip", "netns", "exec", self.name, *named, *arguments]
 
 
@@ -32,6 +40,10 @@ class Hosts:
     """Both."""
 
     both: tuple[Host, Host]
+
+    def names(self) -> str:
+        """What /etc/hosts says of them in most clusters."""
+        return "".join(f"{host.address} {host.name}\n" for host in self.both)
 
     def cut(self) -> None:
         """Take the link between them down; nobody is told."""

@@ -38,8 +38,7 @@ def by_torchrun(hosts: Hosts, rank: int, per_host: int) -> list[str]:
 def by_rendezvous(hosts: Hosts, rank: int, per_host: int) -> list[str]:
     """The same where the hosts number themselves."""
     command = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", str(per_host)]
-    command += ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"{hosts.both[0].address}:{PORT}", "--rdzv_id", "demo"]
-    return [*command, "--local_addr", hosts.both[rank].address]
+    return [*command, "--rdzv_backend", "c10d", "--rdzv_endpoint", f"{hosts.both[0].name}:{PORT}", "--rdzv_id", "demo"]
 
 
 def by_accelerate(hosts: Hosts, rank: int, per_host: int) -> list[str]:
@@ -55,7 +54,8 @@ Launcher = Callable[[Hosts, int, int], list[str]]
 def environment(**more: str) -> dict[str, str]:
     """Of a host without GPUs that can reach no hub."""
     own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **own, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": INTERFACE, **more}
+    given = {**os.environ, **own, "ACCELERATE_USE_CPU": "true", "GLOO_SOCKET_IFNAME": INTERFACE, **more}
+    return {name: value for name, value in given.items() if value}
 
 
 @dataclass
@@ -110,11 +110,20 @@ class Runs:
         return self.started[-1]
 
     def on_hosts(
-        self, hosts: Hosts, launcher: Launcher, arguments: Sequence[str], *, per_host: int = 1, **more: str
+        self,
+        hosts: Hosts,
+        launcher: Launcher,
+        arguments: Sequence[str],
+        *,
+        per_host: int = 1,
+        names: Path | None = None,
+        **more: str,
     ) -> list[Part]:
-        """Start it on both."""
+        """Start it on both; `names` as in `Host.command`."""
         return [
-            self.start(host.command([sys.executable, *launcher(hosts, rank, per_host), *arguments]), **more)
+            self.start(
+                host.command([sys.executable, *launcher(hosts, rank, per_host), *arguments], names=names), **more
+            )
             for rank, host in enumerate(hosts.both)
         ]
 

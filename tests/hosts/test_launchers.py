@@ -13,7 +13,6 @@ pytestmark = pytest.mark.slow
     ("launcher", "per_host"),
     [
         pytest.param(by_torchrun, 2, id="torchrun"),
-        pytest.param(by_rendezvous, 1, id="c10d"),
         pytest.param(by_accelerate, 1, id="accelerate"),
     ],
 )
@@ -23,3 +22,11 @@ def test_two_hosts_write_the_files_of_one_process(hosts, runs, alone, launcher, 
     assert outcome(runs.folder) == alone
     shared = written(runs.folder / "output")["config"]["mdlm"]["nfe_by_process"]
     assert len(shared) == 2 * per_host and min(shared) > 0
+
+
+def test_hosts_whose_names_are_known_need_neither_numbers_nor_an_interface(hosts, runs, alone, tmp_path):
+    (tmp_path / "names").write_text(hosts.names())
+    arguments = evaluation(runs.folder)
+    parts = runs.on_hosts(hosts, by_rendezvous, arguments, names=tmp_path / "names", GLOO_SOCKET_IFNAME="")
+    assert [part.end(300) for part in parts] == [0, 0], [part.log.read_text()[-3000:] for part in parts]
+    assert outcome(runs.folder) == alone
