@@ -180,9 +180,14 @@ def _connecting(host: str, port: int, rank: int, patience: Patience) -> Callable
         timeout = timedelta(seconds=patience.meeting)
         kept = TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True, timeout=timeout)
 
+    answer = timedelta(seconds=patience.silence / 3)
+    first_answer = iter([timedelta(seconds=patience.meeting)])  # torch prints a stack for each attempt that is given up
+
     def connect() -> Any:
         _ = kept  # as long as the threads keep this function
-        timeout = timedelta(seconds=patience.silence / 3)
-        return PrefixStore("mdlm/alive", TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timeout))
+        within = next(first_answer, answer)
+        client = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=within)
+        client.set_timeout(answer)
+        return PrefixStore("mdlm/alive", client)
 
     return connect

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.running.beats import Patience
+from lm_eval_mdlm.running.liveness import Liveness
 from lm_eval_mdlm.running.processes import ProcessGroup
 
 
@@ -103,6 +105,23 @@ def test_who_waits_for_a_process_that_never_comes_ends_with_its_name(launch, lat
 
 
 @pytest.mark.slow
+def test_a_training_ends_too_when_a_process_never_comes(launch):
+    forms = """
+        def form():
+            from torch import distributed
+            from lm_eval_mdlm.training.launch import Launch
+            with Launch.current().forming():
+                distributed.init_process_group("gloo")
+        processes.ProcessGroup = form
+        if rank == 1:
+            time.sleep(1000)
+    """
+    processes = launch(before=forms)
+    line = line_of(processes[0], START + MEETING)
+    assert line == "process 1 has not come: no sign of life for 8 s, and process 0 does not go on without it."
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_who_waits_for_a_process_that_stops_while_the_group_is_formed_ends_with_its_name(launch, lost):
     stops = """
@@ -137,6 +156,19 @@ def test_processes_that_come_and_never_reach_each_other_end(launch):
 def test_a_process_that_comes_late_is_waited_for(launch):
     processes = launch("print('over')", before=f"if rank == 1:\n    time.sleep({2 * SILENCE})")
     assert [end_of(process, START + MEETING) for process in processes] == [(0, "")] * 2
+
+
+def test_an_unreachable_process_is_told_in_one_line_and_other_errors_stay_what_they_are():
+    liveness = Liveness(1, 2, lambda: None, Patience(silence=0.1), "10.0.0.1:29500")
+    broken = RuntimeError("Gloo connectFullMesh failed with [gloo/pair.cc:152] refused\nframe #0: ...")
+    with pytest.raises(UsageError) as told, liveness.forming():
+        raise broken
+    assert str(told.value).startswith("process 1 did not reach the others: Gloo connectFullMesh failed with [gloo/pair")
+    assert "frame" not in str(told.value) and "refused; name the network between the hosts" in str(told.value)
+    for error in (RuntimeError("CUDA error"), UsageError("an option"), ValueError("gloo")):
+        with pytest.raises(type(error)) as raised, liveness.forming():
+            raise error
+        assert raised.value is error
 
 
 def test_an_environment_that_does_not_say_which_process_this_is_is_refused_in_one_line(monkeypatch):
