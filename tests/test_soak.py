@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import mmap
 import os
 import subprocess
 import threading
@@ -128,7 +129,8 @@ def test_what_requests_leave_behind_is_a_fault_and_so_is_nothing_else(garbage_le
 
     def leaky(kind, number, company):
         kept.append([object() for _ in range(12)])
-        kept.append(bytearray(b"x" * 2**18))
+        kept.append(mmap.mmap(-1, 2**18))  # fresh pages: an allocator may have others free
+        kept[-1].write(b"x" * 2**18)
         if len(descriptors) < 5:
             descriptors.append(os.dup(0))
             threading.Thread(target=ended.wait, args=(60,), daemon=True).start()

@@ -92,7 +92,8 @@ def launched(checkpoint, tasks, folder, processes) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_the_command_line_writes_everything_and_ends_with_its_own_code(checkpoint, tasks, tmp_path, processes):
     done = launched(checkpoint, tasks, tmp_path, processes)
     assert done.returncode == (3 if processes == 1 else 1), done.stderr[-3000:]  # torchrun has a code of its own

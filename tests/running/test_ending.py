@@ -215,3 +215,11 @@ def test_handlers_of_others_and_interactive_pythons_are_left_alone(monkeypatch):
 def test_other_errors_pass_through_untouched():
     with pytest.raises(ZeroDivisionError), last_act(lambda: pytest.fail("not an end")), ends_on_signals("go on"):
         1 / 0  # noqa: B018
+
+
+def test_a_run_without_all_its_rows_ends_with_a_code_of_its_own_after_all_that_is_due():
+    begun = "import atexit\natexit.register(print, 'due')\nready()\n"
+    lacks = begun + "ending.fail_at_exit('lacks rows')\nending.fail_at_exit('lacks rows')\n"
+    assert run(lacks) == (3, "due\n", "lm_eval_mdlm: error: lacks rows\n")
+    code, out, errors = run(lacks + "raise ValueError('worse')\n")
+    assert (code, out) == (1, "due\n") and "worse" in errors and "lacks rows" not in errors
