@@ -126,7 +126,8 @@ class Beats:
         return not any(self._watched(rank) for rank in ranks)
 
     def _watched(self, rank: int) -> bool:
-        return self._last[rank] not in (DONE, RELEASED)
+        # A farewell of one that has not come is left from the processes before.
+        return rank not in self._seen or self._last[rank] not in (DONE, RELEASED)
 
 
 def _named(ranks: Sequence[int]) -> str:

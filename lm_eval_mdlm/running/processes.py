@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -50,6 +51,8 @@ class ProcessGroup:
     def __init__(self, *, alone: bool = False) -> None:
         self.accelerator: Accelerator | None = None
         self._store: Any = None
+        self._name = ""
+        """Of this group alone: a launcher that starts processes anew gives them the store of those before them."""
         self._raised: BaseException | None = None
         self._liveness: Liveness | None = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
@@ -68,7 +71,8 @@ class ProcessGroup:
                 # The store by which the launcher's processes found each other: there with any backend, at no further
                 # port.
                 self._store, _, _ = next(rendezvous("env://", self.rank, self.world_size))
-                self.everyones(_nothing)  # NCCL looks for its way between hosts only now
+                # NCCL looks for its way between hosts only now. The name is that of process 0.
+                self._name = self.everyones(lambda: secrets.token_hex(8))[0]
 
     @property
     def rank(self) -> int:
@@ -88,7 +92,7 @@ class ProcessGroup:
         """Fresh counters. To use them, unlike to make them, no process waits for another."""
         if self.accelerator is None:
             return _OwnCounters()
-        counters: Counters = torch.distributed.PrefixStore(f"mdlm/{next(_numbers)}", self._store)  # type: ignore[attr-defined]
+        counters: Counters = torch.distributed.PrefixStore(f"mdlm/{self._name}/{next(_numbers)}", self._store)  # type: ignore[attr-defined]
         return counters
 
     def everyones(self, attempt: Callable[[], Result]) -> list[Result]:

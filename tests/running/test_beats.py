@@ -73,6 +73,19 @@ def test_beats_of_an_earlier_start_are_no_sign_of_life():
     assert beats.loss(101.0) == "process 2 has not come: no sign of life for 100 s"
 
 
+@pytest.mark.parametrize("farewell", [b"done", b"released"])
+def test_farewells_of_an_earlier_start_are_none(farewell):
+    beats, _ = listening(10, ranks=(0,), formed=False)
+    for second in range(1, 101):
+        beats.hear({0: farewell}, second)
+        assert beats.loss(second) is None and not beats.have_done([0])
+    assert beats.loss(101.0) == "process 0 has not come: no sign of life for 100 s"
+    for beat in (b"1", b"2", farewell):
+        assert not beats.have_done([0])
+        beats.hear({0: beat}, 102.0)
+    assert beats.have_done([0])
+
+
 @pytest.mark.parametrize(("come", "told"), [(0, 103), (90, 192)])
 def test_all_have_come_and_do_not_reach_each_other(come, told):
     beats, after = listening(formed=False)

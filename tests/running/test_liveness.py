@@ -158,6 +158,26 @@ def test_a_process_that_comes_late_is_waited_for(launch):
     assert [end_of(process, START + MEETING) for process in processes] == [(0, "")] * 2
 
 
+@pytest.mark.slow
+def test_counters_of_processes_that_a_launcher_starts_anew_begin_at_0_in_the_same_store(launch):
+    again = """
+        import itertools
+        values = []
+        for attempt in range(2):
+            processes._numbers = itertools.count()  # as in a new process
+            group = processes.ProcessGroup()
+            counters = group.counters()
+            group.barrier()
+            counters.add("drawn", 1)
+            group.barrier()
+            values.append(counters.add("drawn", 0))
+            group.barrier()
+        print(values)
+    """
+    outs = [process.communicate(timeout=START) for process in launch(again)]
+    assert outs == [("[2, 2]\n", "")] * 2
+
+
 def test_an_unreachable_process_is_told_in_one_line_and_other_errors_stay_what_they_are():
     liveness = Liveness(1, 2, lambda: None, Patience(silence=0.1), "10.0.0.1:29500")
     broken = RuntimeError("Gloo connectFullMesh failed with [gloo/pair.cc:152] refused\nframe #0: ...")
