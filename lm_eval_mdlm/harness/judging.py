@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from ..errors import UsageError
 from ..running.ending import ends_on_signals, last_act
 from ..running.journal import Journal
+from ..running.launched import number_of_processes
 from ..running.output import RUN, check_output, is_complete, write_lines
 from ..traces.trace import Trace, read_traces
 from ..traces.verdicts import DEFAULT_PROMPT, verdict_in
@@ -54,7 +54,7 @@ def judge_file(options: JudgeOptions) -> str:
     Raises:
         UsageError: For whatever cannot be; wherever possible before the model is loaded.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if number_of_processes() > 1:
         raise UsageError("judge runs in one process; start it without a launcher (hf: parallelize=True).")
     check_output(options.output)
     traces = read_traces(options.traces)

@@ -21,6 +21,8 @@ DONE = b"done"
 """In place of a beat: this process has ended in order."""
 RELEASED = b"released"
 """In place of a beat: this process knows that process 0, which may keep the store, has ended, and watches no more."""
+_YEAR = 365 * 86400.0
+"""Seconds. Clocks and sockets take no centuries, nor what is none of their ticks."""
 _NO_WAY = "no network between the processes was found in {:.0f} s (GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME name one)"
 
 
@@ -49,8 +51,8 @@ def _seconds(name: str, default: float) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{name} must be a number of seconds above 0, got {text}; unset it.")
+    if not 1 <= seconds <= _YEAR:
+        raise UsageError(f"{name} must be a number of seconds from 1 to {_YEAR:.0f}, got {text!r}; unset it.")
     return seconds
 
 

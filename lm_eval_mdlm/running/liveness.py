@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import UsageError
 from .beats import DONE, RELEASED, Beats, Patience
 from .ending import end_now, ended_early
+from .launched import Launched
 
 
 _UNREACHED = (
@@ -143,7 +144,7 @@ def _is_failure(error: BaseException | None) -> bool:
     return error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
 
 
-_of_this_process: dict[tuple[str, ...], Liveness] = {}
+_of_this_process: dict[Launched, Liveness] = {}
 
 
 def watch_processes() -> Liveness:
@@ -152,33 +153,35 @@ def watch_processes() -> Liveness:
     To be called before the process group is formed, which waits for all processes, however long.
 
     Raises:
-        UsageError: If the environment does not say which process this is of which run.
+        UsageError: If the environment does not say which process this is of which run, or if the store cannot be kept
+            in this process, which is to keep it.
     """
-    names = "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"
-    if missing := [name for name in names if not os.environ.get(name)]:
-        raise UsageError(
-            f"a run of several processes needs {', '.join(names)} in the environment, got no {missing[0]}; start it "
-            f"with torchrun or accelerate launch."
-        )
-    environment = tuple(os.environ[name] for name in names)
-    if environment not in _of_this_process:
-        host, port, rank, world_size = environment
+    launched = Launched.of_environment()
+    if launched not in _of_this_process:
         patience = Patience.of_environment()
-        connect = _connecting(host, int(port), int(rank), patience)
-        _of_this_process[environment] = Liveness(int(rank), int(world_size), connect, patience, f"{host}:{port}")
-        _of_this_process[environment].begin()
-    return _of_this_process[environment]
+        address = f"{launched.host}:{launched.port}"
+        liveness = Liveness(launched.rank, launched.world_size, _connecting(launched, patience), patience, address)
+        liveness.begin()
+        _of_this_process[launched] = liveness
+    return _of_this_process[launched]
 
 
-def _connecting(host: str, port: int, rank: int, patience: Patience) -> Callable[[], Any]:
+def _connecting(launched: Launched, patience: Patience) -> Callable[[], Any]:
     """What makes clients of the store by which the launcher's processes find each other."""
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not in every build of torch
 
-    kept = None
-    if rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    host, port, kept = launched.host, launched.port, None
+    if launched.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         # Nobody keeps it yet. As one of several tenants, torch's own process group then takes it for its own.
         timeout = timedelta(seconds=patience.meeting)
-        kept = TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True, timeout=timeout)
+        try:
+            kept = TCPStore(host, port, is_master=True, wait_for_workers=False, multi_tenant=True, timeout=timeout)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"MASTER_ADDR={host} and MASTER_PORT={port} must be an address of process 0's host and a port that is "
+                f"free there, got: {reason:.300}; name others."
+            ) from error
 
     answer = timedelta(seconds=patience.silence / 3)
     first_answer = iter([timedelta(seconds=patience.meeting)])  # torch prints a stack for each attempt that is given up

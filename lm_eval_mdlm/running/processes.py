@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
 from ..errors import UsageError
+from .launched import number_of_processes
 from .liveness import Liveness, is_broken_connection, watch_processes
 
 
@@ -55,7 +55,7 @@ class ProcessGroup:
         """Of this group alone: a launcher that starts processes anew gives them the store of those before them."""
         self._raised: BaseException | None = None
         self._liveness: Liveness | None = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not alone:
+        if not alone and (launched := number_of_processes()) > 1:
             from torch.distributed.rendezvous import rendezvous  # not in every build of torch
 
             self._liveness = watch_processes()
@@ -63,9 +63,9 @@ class ProcessGroup:
                 # Between two exchanges lies a whole run, so the usual half hour of patience ends good ones.
                 patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
                 self.accelerator = Accelerator(kwargs_handlers=[patience])
-                if self.world_size != int(os.environ["WORLD_SIZE"]):
+                if self.world_size != launched:
                     raise UsageError(
-                        f"WORLD_SIZE={os.environ['WORLD_SIZE']} processes were launched and accelerate counts "
+                        f"WORLD_SIZE={launched} processes were launched and accelerate counts "
                         f"{self.world_size}; without GPUs set ACCELERATE_USE_CPU=true."
                     )
                 # The store by which the launcher's processes found each other: there with any backend, at no further

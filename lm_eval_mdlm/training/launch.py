@@ -1,6 +1,5 @@
 """The processes of a run: how many a launcher started, which one this is, and agreeing on what the first one saw."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from torch import distributed
 
 from ..errors import UsageError
+from ..running.launched import Launched, number_of_processes
 from ..running.liveness import watch_processes
 
 
@@ -28,7 +28,10 @@ class Launch:
     @classmethod
     def current(cls) -> "Launch":
         """As the environment has it."""
-        return cls(num_processes=int(os.environ.get("WORLD_SIZE", "1")), process=int(os.environ.get("RANK", "0")))
+        if number_of_processes() == 1:
+            return cls(num_processes=1, process=0)
+        launched = Launched.of_environment()
+        return cls(num_processes=launched.world_size, process=launched.rank)
 
     @property
     def is_first(self) -> bool:

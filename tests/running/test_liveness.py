@@ -15,6 +15,7 @@ from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.running.beats import Patience
 from lm_eval_mdlm.running.liveness import Liveness
 from lm_eval_mdlm.running.processes import ProcessGroup
+from lm_eval_mdlm.training.launch import Launch
 
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,12 @@ print("ready", flush=True)
 """
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @pytest.fixture
 def launch():
     """Starts processes as somebody does by hand; returns them when all have met in a group.
@@ -39,10 +46,12 @@ def launch():
     started: list[subprocess.Popen[str]] = []
 
     def launch(code: str = "", world: int = 2, before: str = "", **more: str) -> list[subprocess.Popen[str]]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
+        given = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": free_port(),
+            "WORLD_SIZE": str(world),
+            "OMP_NUM_THREADS": "1",
+        }
         given |= {"ACCELERATE_USE_CPU": "true", "LM_EVAL_MDLM_SILENCE_S": str(SILENCE)}
         given |= {"LM_EVAL_MDLM_MEETING_S": str(MEETING), **more}
         command = [sys.executable, "-c", BEGIN + textwrap.dedent(before) + MEET + textwrap.dedent(code)]
@@ -191,12 +200,55 @@ def test_an_unreachable_process_is_told_in_one_line_and_other_errors_stay_what_t
         assert raised.value is error
 
 
-def test_an_environment_that_does_not_say_which_process_this_is_is_refused_in_one_line(monkeypatch):
-    for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE in the environment, got no MAS"):
+@pytest.fixture
+def environment(monkeypatch):
+    """What a launcher would have set, but for a port where somebody else listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        names = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1]), "RANK": "0", "WORLD_SIZE": "2"}
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("LM_EVAL_MDLM_MEETING_S", "1")
+        monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+        yield monkeypatch
+
+
+def test_an_environment_that_does_not_say_which_process_this_is_is_refused_in_one_line(environment):
+    environment.delenv("MASTER_ADDR")
+    for begin in (ProcessGroup, Launch.current):
+        with pytest.raises(UsageError, match="MASTER_ADDR, .*, WORLD_SIZE in the environment, got no MASTER_ADDR;"):
+            begin()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "numbers"),
+    [
+        *(("RANK", value, "from 0 to 1") for value in ("x", "2", "-1")),
+        *(("WORLD_SIZE", value, "from 1 to") for value in ("", "x", "0", "1.5")),
+        *(("MASTER_PORT", value, "from 1 to 65535") for value in ("http", "0", "65536")),
+    ],
+)
+def test_numbers_of_a_launcher_that_are_none_are_refused_in_one_line(environment, name, value, numbers):
+    environment.setenv(name, value)
+    for begin in (ProcessGroup, Launch.current):
+        with pytest.raises(UsageError, match=f"{name} in the environment must be a whole number {numbers}") as told:
+            begin()
+        assert f"got {value!r};" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "taken", "reason"), [("127.0.0.1", True, "in use"), ("no.invalid", False, "timed out")]
+)
+def test_where_process_0_cannot_keep_the_store_is_told_in_one_line(environment, host, taken, reason):
+    if not taken:
+        environment.setenv("MASTER_PORT", free_port())
+    environment.setenv("MASTER_ADDR", host)
+    with pytest.raises(UsageError) as told:
         ProcessGroup()
+    line = str(told.value)
+    assert line.startswith(f"MASTER_ADDR={host} and MASTER_PORT={os.environ['MASTER_PORT']} must be an address of ")
+    assert reason in line and line.endswith("; name others.")
 
 
 @pytest.mark.slow
