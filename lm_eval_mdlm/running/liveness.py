@@ -65,6 +65,11 @@ class Liveness:
         # Not `atexit`, which children of multiprocessing leave out.
         Finalize(None, self._say_goodbye, exitpriority=10)
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether this process watches and beats no more."""
+        return self._stop.is_set()
+
     @contextmanager
     def forming(self) -> Iterator[None]:
         """In the block the processes come to reach each other; if it does not end in time, this process does.
@@ -77,12 +82,14 @@ class Liveness:
         try:
             yield
         except BaseException as error:
-            broken = is_broken_connection(error)
+            try:
+                if broken := is_broken_connection(error):
+                    self.wait_for_a_loss()
+            finally:  # an interrupt while it waits, too
+                self._stop.set()
             if broken:
-                self.wait_for_a_loss()
-            self._stop.set()
-            if broken:
-                raise UsageError(f"process {self._rank} {_UNREACHED.format(str(error).splitlines()[0])}") from error
+                reason = str(error).partition("\n")[0]
+                raise UsageError(f"process {self._rank} {_UNREACHED.format(reason)}") from error
             raise
         self._beats.form(time.monotonic())
 
@@ -150,14 +157,15 @@ _of_this_process: dict[Launched, Liveness] = {}
 def watch_processes() -> Liveness:
     """The one `Liveness` of this process for the launcher that its environment names, begun with the first call.
 
-    To be called before the process group is formed, which waits for all processes, however long.
+    After an error in `forming` it is another one. To be called before the process group is formed, which waits for all
+    processes, however long.
 
     Raises:
         UsageError: If the environment does not say which process this is of which run, or if the store cannot be kept
             in this process, which is to keep it.
     """
     launched = Launched.of_environment()
-    if launched not in _of_this_process:
+    if launched not in _of_this_process or _of_this_process[launched].has_stopped:
         patience = Patience.of_environment()
         address = f"{launched.host}:{launched.port}"
         liveness = Liveness(launched.rank, launched.world_size, _connecting(launched, patience), patience, address)

@@ -187,6 +187,20 @@ def test_counters_of_processes_that_a_launcher_starts_anew_begin_at_0_in_the_sam
     assert outs == [("[2, 2]\n", "")] * 2
 
 
+@pytest.mark.slow
+def test_processes_that_go_on_after_an_error_before_they_had_met_watch_each_other(launch):
+    fails = """
+        from lm_eval_mdlm.errors import UsageError
+        try:
+            with processes.watch_processes().forming():
+                raise UsageError("an option that is wrong in all processes")
+        except UsageError:
+            pass
+    """
+    one, _ = launch("if rank == 1:\n    os.kill(os.getpid(), 19)\ngroup.barrier()", before=fails)
+    assert line_of(one, START + 4 * SILENCE).startswith("process 1 is gone: no sign of life for 2 s")
+
+
 def test_an_unreachable_process_is_told_in_one_line_and_other_errors_stay_what_they_are():
     liveness = Liveness(1, 2, lambda: None, Patience(silence=0.1), "10.0.0.1:29500")
     broken = RuntimeError("Gloo connectFullMesh failed with [gloo/pair.cc:152] refused\nframe #0: ...")
