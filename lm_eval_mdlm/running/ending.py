@@ -14,6 +14,7 @@ What is promised of signals, inside `ends_on_signals` in the main thread:
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import select
@@ -37,6 +38,8 @@ _ACTS_TAKE = 5.0
 """Seconds after which a last act that hangs, on a network file system that is gone, is given up."""
 INCOMPLETE = 3
 """Exit code of a run that came to its end, and whose results lack rows or could not be written."""
+_NOBODY_READS = AttributeError, OSError, ValueError
+"""What an output raises that is None, has no reader or no room, or is closed."""
 _acts: list[Callable[[], None]] = []
 _early = threading.Event()
 _lines_at_exit: list[str] = []
@@ -89,7 +92,7 @@ def end_now(code: int, line: str) -> None:
 def fail_at_exit(line: str) -> None:
     """When this process ends as if all were well, once everything else is done: a line, and exit code `INCOMPLETE`."""
     if not _lines_at_exit:
-        atexit.register(_fail)
+        _register_as_the_last(_fail)
     if line not in _lines_at_exit:
         _lines_at_exit.append(line)
 
@@ -98,17 +101,19 @@ def _fail() -> None:
     if ended_early() or hasattr(sys, "last_value"):  # it fails already
         return
     _do_all_that_is_due(_fail)
-    for line in _lines_at_exit:
-        print(f"lm_eval_mdlm: error: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(*_NOBODY_READS):
+        for line in _lines_at_exit:
+            print(f"lm_eval_mdlm: error: {line}", file=sys.stderr, flush=True)
     os._exit(INCOMPLETE)
 
 
-def _end_as_interrupted(error: KeyboardInterrupt) -> None:
-    """If nobody caught it: as Python ends by itself, unless C code that runs Python at the end makes it forget.
+def _end_as_interrupted() -> None:
+    """If nobody caught an interrupt of ours: as Python ends by itself, unless C code at the end makes it forget.
 
     That of torch._dynamo does, and with it every program that imports transformers' Trainer.
     """
-    if getattr(sys, "last_value", None) is not error:
+    error = getattr(sys, "last_value", None)
+    if not isinstance(error, KeyboardInterrupt) or not is_told(error) or hasattr(sys, "ps1"):
         return
     _do_all_that_is_due(_end_as_interrupted)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -119,7 +124,19 @@ def _do_all_that_is_due(own: Callable[..., None]) -> None:
     """At the end of the process; Python has no way to another exit code by then but to leave at once."""
     atexit.unregister(own)
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    with contextlib.suppress(*_NOBODY_READS):
+        sys.stdout.flush()
+
+
+def _register_as_the_last(act: Callable[[], None]) -> None:
+    """So that it is called first, as `atexit` has it: what others have registered is then called by it, and once."""
+    threading._register_atexit(atexit.register, act)  # type: ignore[attr-defined]  # called before all of `atexit`
+
+
+@functools.cache
+def _mind_interrupts() -> None:
+    # Without the interrupt itself: with its frames it would keep a network for as long as the process lives.
+    _register_as_the_last(_end_as_interrupted)
 
 
 @contextlib.contextmanager
@@ -143,7 +160,7 @@ def ends_on_signals(resume: str | None = None) -> Iterator[None]:
                 print(f"lm_eval_mdlm: stopped by {name}; {resume}", file=sys.stderr, flush=True)
             mark_as_told(error)
             if isinstance(error, KeyboardInterrupt) and not hasattr(sys, "ps1"):
-                atexit.register(_end_as_interrupted, error)
+                _mind_interrupts()
             raise
 
 

@@ -78,6 +78,62 @@ def test_c_code_that_runs_python_at_the_end_takes_no_exit_code_away(number):
     assert code == CODES[number] and out.split()[-1] == "due" and len(errors.splitlines()) == 1
 
 
+AT_EXIT = """
+import atexit
+atexit.register(lambda: print("earlier", file=sys.stderr))
+ready()
+"""
+LATER = """
+atexit.register(lambda: print("later", file=sys.stderr))
+"""
+INTERRUPTED = """
+with ends_on_signals("go on"):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+
+def test_what_others_do_at_exit_is_done_once_and_in_its_order():
+    _, _, errors = run(AT_EXIT + "ending.fail_at_exit('rows are missing')" + LATER)
+    assert errors == "later\nearlier\nlm_eval_mdlm: error: rows are missing\n"
+    interrupted = AT_EXIT + "try:" + textwrap.indent(INTERRUPTED, "    ") + "finally:" + textwrap.indent(LATER, "    ")
+    code, _, errors = run(interrupted)
+    assert (code, errors) == (-signal.SIGINT, "lm_eval_mdlm: stopped by SIGINT; go on\nlater\nearlier\n")
+
+
+@pytest.mark.parametrize("close", ["sys.stdout = None", "sys.stdout.close()", "os.dup2(os.open('/dev/full', 1), 1)"])
+def test_an_output_that_nobody_takes_hides_neither_line_nor_code(close):
+    code, _, errors = run(f"ready()\nending.fail_at_exit('rows are missing')\nsys.stdout.write('x')\n{close}")
+    assert code == ending.INCOMPLETE and errors == "lm_eval_mdlm: error: rows are missing\n"
+    code, _, errors = run(f"ready()\nsys.stdout.write('x')\n{close}{INTERRUPTED}")
+    assert code == -signal.SIGINT and errors == "lm_eval_mdlm: stopped by SIGINT; go on\n"
+
+
+def test_an_interrupt_that_a_program_has_caught_is_let_go():
+    evaluate = "def evaluate():\n    network = Network()\n    alive.append(weakref.ref(network))"
+    code = """
+        import gc, weakref
+        class Network: pass
+        alive = []
+        {}
+        ready()
+        try:
+            evaluate()
+        except KeyboardInterrupt:
+            pass
+        gc.collect()
+        print(alive[0]() is None)
+    """
+    code = textwrap.dedent(code).format(evaluate + textwrap.indent(INTERRUPTED, "    "))
+    assert run(code) == (0, "True\n", "lm_eval_mdlm: stopped by SIGINT; go on\n")
+
+
+def test_who_goes_on_by_hand_after_an_interrupt_leaves_in_order():
+    command = [sys.executable, "-i", "-c", BEGIN + INTERRUPTED]
+    end = subprocess.run(command, input="print('by hand')\n", cwd=ROOT, capture_output=True, text=True)
+    assert end.returncode == 0 and end.stdout == "by hand\n"
+
+
 def test_an_interrupt_that_is_caught_ends_nothing():
     code = """
         try:
