@@ -24,11 +24,12 @@ def once_per_tokenizer(most: int) -> Callable[[Work[More, Result]], Work[More, R
 
         @functools.wraps(work)
         def remembering(tokenizer: Any, /, *more: More.args, **named: More.kwargs) -> Result:
-            if tokenizer not in known:
-                try:
-                    there = weakref.ref(tokenizer)
-                except TypeError:  # nobody could tell when it goes, as of classes with slots alone
-                    return work(tokenizer, *more, **named)
+            try:
+                there = weakref.ref(tokenizer)
+                is_new = tokenizer not in known
+            except TypeError:  # nobody could tell when it goes, as of classes with slots alone, or it has no hash
+                return work(tokenizer, *more, **named)
+            if is_new:
                 known[tokenizer] = functools.lru_cache(most)(lambda *own, **given: work(there(), *own, **given))
             return known[tokenizer](*more, **named)
 

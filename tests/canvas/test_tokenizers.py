@@ -3,6 +3,8 @@
 import gc
 import weakref
 
+import pytest
+
 from lm_eval_mdlm.canvas.tokenizers import once_per_tokenizer
 
 
@@ -12,6 +14,10 @@ class Letters:
 
 class WithSlots:
     __slots__ = ()
+
+
+class WithoutHash(Letters):
+    __hash__ = None
 
 
 def counting(most):
@@ -35,9 +41,10 @@ def test_each_result_of_each_tokenizer_is_worked_out_once_as_long_as_there_are_n
     assert spelt(other, "a") == "aa" and len(asked) == 6
 
 
-def test_a_tokenizer_whose_end_nobody_can_see_is_asked_every_time():
+@pytest.mark.parametrize("kind", [WithSlots, WithoutHash])
+def test_a_tokenizer_of_which_nothing_can_be_kept_is_asked_every_time(kind):
     spelt, asked = counting(most=2)
-    tokenizer = WithSlots()
+    tokenizer = kind()
     assert [spelt(tokenizer, "a") for _ in range(3)] == ["aa"] * 3
     assert len(asked) == 3
 
