@@ -17,6 +17,7 @@ bytes that must be read, of experts those that were chosen, at `--bandwidth`.
 """
 
 import argparse
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,10 +121,12 @@ def their_passes(network: Any, shape: Shape, canvases: Canvases, *, is_cached: b
         return lambda: network(tokens, attention_mask=mask, logits_to_keep=block, use_cache=False).logits
     known = tokens.shape[1] - block
     cache = DynamicCache()
-    network(tokens[:, :known], attention_mask=mask[..., :known, :known], past_key_values=cache, use_cache=True)
+    # Its name since transformers 5.24; the older one warns there.
+    name = "cache" if "cache" in inspect.signature(network.forward).parameters else "past_key_values"
+    given = {name: cache, "use_cache": True}
+    network(tokens[:, :known], attention_mask=mask[..., :known, :known], **given)
 
     def run() -> Tensor:
-        given = {"past_key_values": cache, "use_cache": True}
         logits: Tensor = network(tokens[:, known:], attention_mask=mask[..., known:, :], **given).logits
         cache.crop(-block)
         return logits
