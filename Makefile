@@ -1,23 +1,28 @@
 # Every target sets itself up: Python >= 3.10 with venv, and make, are all that must be there.
 PYTHON ?= python3
 VENV := .venv
+VERSIONS := constraints/tested.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint check demo train-demo experiment clean
+.PHONY: setup test test-oldest test-newest lint check demo train-demo experiment clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(VERSIONS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint $(VERSIONS) torch
+	$(BIN)/python -m pip install --quiet --constraint $(VERSIONS) --editable '.[test]'
 	touch $(STAMP)
 
 # A process per core; the tests of a file share their fixtures.
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# The same on the lowest and on the newest versions that pyproject.toml allows, each in an environment of its own.
+test-oldest test-newest: test-%:
+	$(MAKE) test VENV=.venv-$* VERSIONS=constraints/$*.txt
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -47,8 +52,8 @@ train-demo: $(STAMP)
 
 # docs/posterior.md: five small bases and eight arms of each; wants a GPU. After a kill the same command goes on.
 experiment: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[report]'
+	$(BIN)/python -m pip install --quiet --constraint $(VERSIONS) --editable '.[report]'
 	$(BIN)/python -m lm_eval_mdlm.demo.experiment --out build/experiment
 
 clean:
-	rm -rf $(VENV) build dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist demo_output *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -8,7 +8,6 @@ from transformers import Glm4MoeConfig, PreTrainedTokenizerBase, PreTrainedToken
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .oldest_library import refuse_old_library
 from .stored_form import ExpertsOneByOne, FusedQueryKeyValue
 
 
@@ -70,7 +69,6 @@ class LLaDA2(Family):
         return raw.values.get("model_type") in MODEL_TYPES
 
     def architecture(self, raw: RawConfig) -> Architecture:
-        refuse_old_library(raw, self.name)
         for name in OF_LATER_VERSIONS:
             if raw.values.get(name) is not None:
                 raise raw.refusal(name, "is of LLaDA2.2, whose router and edits are others than those of 2.0 and 2.1")

@@ -7,7 +7,6 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .oldest_library import refuse_old_library
 from .stored_form import ExpertsOneByOne
 
 
@@ -49,7 +48,6 @@ class LLaDAMoE(Family):
         return raw.values.get("model_type") == "llada" and raw.values.get("architectures") == ["LLaDAMoEModelLM"]
 
     def architecture(self, raw: RawConfig) -> Architecture:
-        refuse_old_library(raw, self.name)
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
         sizes = plain.decoder_sizes(raw, head_dim=False)

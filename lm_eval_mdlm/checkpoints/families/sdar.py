@@ -15,7 +15,6 @@ from transformers import (
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .oldest_library import refuse_old_library
 from .stored_form import ExpertsOneByOne
 
 
@@ -51,7 +50,6 @@ class SDAR(Family):
         return Architecture(network=Qwen3ForCausalLM, config=Qwen3Config(**_sizes(raw)))
 
     def _with_experts(self, raw: RawConfig) -> Architecture:
-        refuse_old_library(raw, self.name)
         raw.accept(ACCEPTED_OF_EXPERTS)
         raw.refuse_unknown({*ACCEPTED_OF_EXPERTS, *TRANSLATED, *TRANSLATED_OF_EXPERTS, *UNUSED})
         config = Qwen3MoeConfig(
