@@ -32,7 +32,7 @@ _WANTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(TEXTS, (_is_text, "a string")),
     "template": (lambda value: isinstance(value, list) and bool(value), "a list of segments"),
     "reasoning_tokens": (_are_ids, "a list of token ids"),
-    "score": (lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max, "a finite number"),
+    "score": (lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max, "a number"),
 }
 
 
