@@ -29,7 +29,10 @@ def load_tokenizer(folder: Path, family: Family) -> PreTrainedTokenizerBase | No
         return None
     try:
         tokenizer = family.load_tokenizer(folder)
-    except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
+    except BaseException as error:
+        # The tokenizers library raises bare Exception for a damaged file, and less where its Rust code panics.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         reason = " ".join(str(error).split())
         raise UsageError(
             f"{folder}: the tokenizer files ({', '.join(present)}) must be those of a {family.name} checkpoint, got "

@@ -112,3 +112,19 @@ def test_several_ends_of_text_in_the_config_all_count(rules):
     assert rules.mask(eos_token_id=[9, 401]).end_token_ids == (9, 401, 405)
     assert rules.mask(eos_token_id=None).end_token_ids == (401, 405)
     assert rules.mask(eos_token_id=9, tokenizer=False).end_token_ids == (9,)
+
+
+@pytest.mark.parametrize("panics", [True, False])
+def test_a_panic_in_the_library_of_tokenizers_is_one_line_and_an_interrupt_stays_one(tmp_path, panics, monkeypatch):
+    """A panic of Rust code arrives as an exception that is no `Exception`; as of a file that fuzzing found."""
+    panic = type("PanicException", (BaseException,), {})
+    family, raised = KNOWN[0], panic("range end index 12 out of range") if panics else KeyboardInterrupt()
+
+    def load(self, folder):
+        raise raised
+
+    monkeypatch.setattr(type(family), "load_tokenizer", load)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UsageError if panics else KeyboardInterrupt) as caught:
+        load_tokenizer(tmp_path, family)
+    assert not panics or "PanicException: range end index 12" in str(caught.value)
