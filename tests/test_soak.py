@@ -5,8 +5,10 @@ import json
 import mmap
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from benchmarks.soak.bits import Bits, Comparison, bits_of
 from benchmarks.soak.lane import Company, Lane
 from benchmarks.soak.python_lane import PythonLane
 from benchmarks.soak.questions import EVERYWHERE, FREE, GRID, Generating, Scoring, Texts
-from benchmarks.soak.resources import Bounds, Held, children
+from benchmarks.soak.resources import PATHS_STAY, Bounds, Held, children
 from benchmarks.soak.running import Timed, by_thirds, requests
 from lm_eval_mdlm import Score, UsageError
 from lm_eval_mdlm.engine.cache import CACHES, EXACT
@@ -183,12 +185,24 @@ def test_what_cannot_be_asked_is_refused(given, message):
         script.main(given)
 
 
-def test_recorded_passes_of_every_network_may_take_memory_on_a_gpu_and_tensors_may_not():
-    gpu, cpu = Bounds.of(torch.device("cuda"), 2), Bounds.of(CPU, 2)
-    assert gpu.taken - cpu.taken == gpu.resident - cpu.resident == 256 * 2**20
-    held = Held(resident=0, blocks=0, open_files=0, threads=0, children=0, allocated=0, reserved=0, taken=0)
-    grown = dataclasses.replace(held, allocated=2**27, reserved=2**28, taken=2**28)
-    assert [fault.split()[0] for fault in gpu.exceeded(held, grown, 10)] == ["allocated"]
+def test_only_passes_that_were_recorded_meanwhile_may_take_more_memory_of_a_gpu_and_tensors_never():
+    nothing = Held(resident=0, blocks=0, open_files=0, threads=0, children=0, allocated=0, reserved=0, taken=0)
+    grown = dataclasses.replace(nothing, allocated=2**27, reserved=2**27, taken=2**27, resident=2**27, blocks=8000)
+    names = ["resident", "blocks", "allocated", "reserved", "taken"]
+    bounds = Bounds(blocks_per_request=0.1)
+    assert [fault.split()[0] for fault in bounds.exceeded(nothing, grown, 10)] == names
+    recorded = dataclasses.replace(grown, recorded=200)
+    assert [fault.split()[0] for fault in bounds.exceeded(nothing, recorded, 10)] == ["allocated"]
+    more = dataclasses.replace(recorded, blocks=recorded.blocks + 5001)
+    assert [fault.split()[0] for fault in bounds.exceeded(recorded, more, 0)] == ["blocks"]
+
+
+def test_parts_of_paths_may_stay_only_where_this_python_keeps_them():
+    before = sys.getallocatedblocks()
+    for number in range(2000):
+        Path(f"of the soak, {number}", f"and {number}").parts  # noqa: B018
+    stayed = sys.getallocatedblocks() - before > 1500
+    assert stayed == PATHS_STAY == (Bounds().blocks_per_request > 1)
 
 
 def test_a_last_third_that_is_slower_than_the_first_is_a_fault_where_it_lasts_long_enough(garbage_left):

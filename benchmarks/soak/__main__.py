@@ -120,7 +120,7 @@ class Soak:
 def _shown(held: Held) -> dict[str, Value]:
     mib = {"RSS": held.resident, "allocated": held.allocated, "reserved": held.reserved, "taken of the GPU": held.taken}
     counts: dict[str, Value] = {"Python's blocks": held.blocks, "open files": held.open_files}
-    counts |= {"threads": held.threads, "children": held.children}
+    counts |= {"threads": held.threads, "children": held.children, "recorded passes": held.recorded}
     return {**{f"{name}, MiB": None if size is None else round(size / MIB, 1) for name, size in mib.items()}, **counts}
 
 
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(*grown[: options.trace], sep="\n")
     line = command("soak", argv)
     Report(name="soak", command=line, rows=soak.rows(), device=options.device, facts=soak.facts()).write(options.out)
-    if faults := soak.faults(Bounds.of(options.device, len(asked))):
+    if faults := soak.faults(Bounds()):
         sys.exit("\n".join(faults))
 
 
