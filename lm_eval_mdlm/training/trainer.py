@@ -28,6 +28,12 @@ class OneDeviceArguments(TrainingArguments):  # type: ignore[misc]  # transforme
         """At most 1."""
         return min(int(super().n_gpu), 1)
 
+    @property
+    def device(self) -> torch.device:
+        """A CPU without a number: several processes number it, and torch reads nothing back onto a "cpu:0"."""
+        device: torch.device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
 
 class DiffusionTrainer(Trainer):  # type: ignore[misc]
     """A Trainer that takes rows in their places' order, and whose model returns its own loss.

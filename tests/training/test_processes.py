@@ -66,17 +66,19 @@ def test_two_processes_train_save_and_resume_as_one_does(tmp_path, data, forks):
     memory_is_as_calculated(sharded, start)
 
     # The last checkpoint is cut off, and the run goes on from the one before.
-    last = tmp_path / "sharded" / "checkpoints" / "checkpoint-6"
-    (last / "complete.json").unlink()
-    before = weights(tmp_path / "sharded")
-    plan = written(tmp_path, dataclasses.replace(sharded, resume=True))
+    resumed = [Path(run.out) for run in (sharded, beside)]
+    before = [weights(folder) for folder in resumed]
+    for folder in resumed:
+        (folder / "checkpoints" / "checkpoint-6" / "complete.json").unlink()
+    plan = written(tmp_path, *(dataclasses.replace(run, resume=True) for run in (sharded, beside)))
     ended = forks("tests.training.in_processes", plan, processes=2)
     assert [one.returncode for one in ended] == [0, 0], ended
     printed = ended[0].stdout + ended[0].stderr
-    assert "Resuming from" in printed and "checkpoint-4" in printed
-    assert losses(tmp_path / "sharded") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
-    after = weights(tmp_path / "sharded")
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    for folder, known in zip(resumed, before, strict=True):
+        assert f"Resuming from {folder / 'checkpoints' / 'checkpoint-4'}" in printed
+        assert losses(folder) == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+        after = weights(folder)
+        assert all(torch.equal(known[name], after[name]) for name in known)
 
 
 def memory_is_as_calculated(run, start):
