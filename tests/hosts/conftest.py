@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.hosts.namespaces import Hosts, two_hosts
-from tests.hosts.running import Runs, evaluation, outcome
+from tests.hosts.running import README, Runs, evaluation, outcome
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,15 @@ def runs(hosts, tmp_path) -> Iterator[Runs]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Any:
+def decoding() -> str:
+    """How the runs of a file decode."""
+    return README
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, decoding) -> Any:
     """Results and samples of one process without a launcher."""
     folder: Path = tmp_path_factory.mktemp("alone")
     running = Runs(folder)
-    running.alone(evaluation(folder))
+    running.alone(evaluation(folder, decoding))
     return outcome(folder)

@@ -22,9 +22,13 @@ ROWS = 24
 OURS = "lm_eval_mdlm: "
 
 
-def evaluation(folder: Path) -> list[str]:
-    """Arguments of `python`: the first command of README, with a journal and files."""
-    args = f"pretrained=demo,sampler=med,exit_threshold=0.1,device=cpu,journal={folder / 'journal'}"
+README = "sampler=med,exit_threshold=0.1"
+"""How README's first command decodes."""
+
+
+def evaluation(folder: Path, decoding: str = README) -> list[str]:
+    """Arguments of `python`: the first command of README, or another way to decode, with a journal and files."""
+    args = f"pretrained=demo,{decoding},device=cpu,journal={folder / 'journal'}"
     command = ["-m", "lm_eval", "--model", "mdlm", "--model_args", args, "--tasks", "mdlm_demo"]
     return [*command, "--limit", str(ROWS), "--output_path", str(folder / "output"), "--log_samples"]
 

@@ -13,22 +13,28 @@ PATIENCE = {"LM_EVAL_MDLM_SILENCE_S": str(SILENCE)}
 GONE = {0: "process 0 is gone: its store has not answered for 8 s", 1: "process 1 is gone: no sign of life for 8 s"}
 
 
+@pytest.fixture(scope="module")
+def decoding() -> str:
+    """So slowly that one host does not finish all rows before it finds that it is alone."""
+    return "sampler=fixed_k,k=1"
+
+
 @pytest.fixture
-def begun(hosts, runs):
+def begun(hosts, runs, decoding):
     """The parts of a run over both hosts that has finished some rows."""
-    parts = runs.on_hosts(hosts, by_torchrun, evaluation(runs.folder), **PATIENCE)
+    parts = runs.on_hosts(hosts, by_torchrun, evaluation(runs.folder, decoding), **PATIENCE)
     wait_for(lambda: kept(runs.folder) >= 2)
     return parts
 
 
 @pytest.fixture
-def completed(hosts, runs):
+def completed(hosts, runs, decoding):
     """Runs the command again, which makes no row twice; returns what it wrote."""
 
     def again():
         known = kept(runs.folder)
         assert known < ROWS  # else nothing was lost
-        parts = runs.on_hosts(hosts, by_torchrun, evaluation(runs.folder), **PATIENCE)
+        parts = runs.on_hosts(hosts, by_torchrun, evaluation(runs.folder, decoding), **PATIENCE)
         assert [part.end(300) for part in parts] == [0, 0], [part.log.read_text()[-3000:] for part in parts]
         assert kept(runs.folder) == ROWS
         return outcome(runs.folder)
