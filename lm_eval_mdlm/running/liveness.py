@@ -28,10 +28,17 @@ _UNREACHED = (
 )
 
 
+_AT_HOME = "unhandled cuda error", "invalid usage", "invalid argument"
+"""What NCCL says first of a fault that is neither another process's nor the network's."""
+
+
 def is_broken_connection(error: BaseException) -> bool:
     """Whether it tells of the way to another process."""
     from torch import distributed
 
+    first = str(error).partition("\n")[0]
+    if isinstance(error, distributed.DistBackendError):
+        return not any(fault in first for fault in _AT_HOME)
     return isinstance(error, RuntimeError) and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 

@@ -119,7 +119,7 @@ def test_a_training_ends_too_when_a_process_never_comes(launch):
         def form():
             from torch import distributed
             from lm_eval_mdlm.training.launch import Launch
-            with Launch.current().forming():
+            with Launch.current().forming(cpu=True):
                 distributed.init_process_group("gloo")
         processes.ProcessGroup = form
         if rank == 1:
