@@ -23,6 +23,16 @@ LOG2_E = 1.4426950408889634
 
 
 @triton.jit
+def _mix_in(score, values, there, largest, total, mixed):
+    """The largest scores, sums and weighted values with those of further keys, all of them scaled to the largest."""
+    now = tl.maximum(largest, tl.max(score, 1))
+    power, shrink = tl.exp2(score - now[:, None]), tl.exp2(largest - now)
+    v = tl.load(values, mask=there[:, None], other=0.0)
+    mixed = tl.dot(power.to(v.dtype), v, mixed * shrink[:, None], input_precision="ieee")
+    return now, total * shrink + tl.sum(power, 1), mixed
+
+
+@triton.jit
 def _attend(
     query,
     key,
@@ -69,12 +79,8 @@ def _attend(
             if LIMITED:
                 seen = seen & (start + along[None, :] < sees[:, None])
             score = tl.where(seen, tl.dot(q, k, input_precision="ieee") * scale, float("-inf"))
-            now = tl.maximum(largest, tl.max(score, 1))
-            power, shrink = tl.exp2(score - now[:, None]), tl.exp2(largest - now)
-            total = total * shrink + tl.sum(power, 1)
-            v = tl.load(values + start * value_stride, mask=there[:, None], other=0.0)
-            mixed = tl.dot(power.to(q.dtype), v, mixed * shrink[:, None], input_precision="ieee")
-            largest = now
+            own = values + start * value_stride
+            largest, total, mixed = _mix_in(score, own, there, largest, total, mixed)
         mixed = (mixed / total[:, None]).to(q.dtype)
         tl.store(out + place * out_stride + head * WIDTH + across[None, :], mixed, mask=inside)
 

@@ -15,7 +15,17 @@ from torch import Tensor
 
 from .bias import packed_gains
 from .logits import LogitRule
-from .row_parts import BLOCK, PART, load_logits, part_divergence, raised_statistics, row_divergence
+from .row_parts import (
+    BLOCK,
+    PART,
+    load_logits,
+    nothing_seen,
+    over_lanes,
+    part_divergence,
+    raised_statistics,
+    row_divergence,
+    two_largest,
+)
 from .transfer import on_device
 
 
@@ -35,18 +45,11 @@ def _row_statistics(
     row, num_rows = tl.program_id(0), tl.num_programs(0)
     conditional += row.to(tl.int64) * VOCAB
     unconditional += row.to(tl.int64) * VOCAB
-    # Every lane keeps the two largest of its own logits, and the token of the largest.
-    first = tl.full((BLOCK,), float("-inf"), tl.float32)
-    second = tl.full((BLOCK,), float("-inf"), tl.float32)
-    token_of_first = tl.full((BLOCK,), 2147483647, tl.int32)
+    first, second, token_of_first = nothing_seen(BLOCK)
     for start in range(0, VOCAB, BLOCK):
         tokens, x = load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
-        second = tl.maximum(second, tl.minimum(first, x))
-        token_of_first = tl.where(x > first, tokens, token_of_first)
-        first = tl.maximum(first, x)
-    best = tl.max(first, axis=0)
-    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647), axis=0)
-    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+        first, second, token_of_first = two_largest(x, tokens, first, second, token_of_first)
+    best, argmax, runner_up = over_lanes(first, second, token_of_first, 2147483647)
     total = tl.zeros((BLOCK,), tl.float32)
     weighted = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, VOCAB, BLOCK):

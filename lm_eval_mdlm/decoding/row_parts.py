@@ -116,6 +116,29 @@ def _raise(x, tokens, gains, first, end, num_rows, start, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def nothing_seen(BLOCK: tl.constexpr):
+    """What every lane has before its first logit, for `two_largest`."""
+    lowest = tl.full((BLOCK,), float("-inf"), tl.float32)
+    return lowest, lowest, tl.full((BLOCK,), 2147483647, tl.int32)
+
+
+@triton.jit
+def two_largest(x, tokens, first, second, token_of_first):
+    """Of every lane the two largest of its logits, and the token of the largest, with those of one more block."""
+    second = tl.maximum(second, tl.minimum(first, x))
+    token_of_first = tl.where(x > first, tokens, token_of_first)
+    return tl.maximum(first, x), second, token_of_first
+
+
+@triton.jit
+def over_lanes(first, second, token_of_first, NONE: tl.constexpr):
+    """The largest logit of all lanes, the lowest of its tokens, and the second largest; `NONE` is above any token."""
+    best = tl.max(first, axis=0)
+    argmax = tl.min(tl.where(first == best, token_of_first, NONE), axis=0)
+    return best, argmax, tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+
+
+@triton.jit
 def _of_parts(sums, out, row, num_rows, PARTS: tl.constexpr, WIDTH: tl.constexpr):
     """Packed statistics of one row from what its parts left, added up in their order."""
     parts = tl.arange(0, WIDTH)
@@ -126,9 +149,7 @@ def _of_parts(sums, out, row, num_rows, PARTS: tl.constexpr, WIDTH: tl.constexpr
     token_of_first = tl.load(own + 2, mask=inside, other=2147483647.0)
     total = tl.load(own + 3, mask=inside, other=0.0)
     weighted = tl.load(own + 4, mask=inside, other=0.0)
-    best = tl.max(first, axis=0)
-    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647.0), axis=0)
-    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+    best, argmax, runner_up = over_lanes(first, second, token_of_first, 2147483647.0)
     below = tl.maximum(first, -3.0e38) - best
     share = tl.exp(below)
     z = tl.sum(total * share, axis=0)
@@ -168,20 +189,13 @@ def raised_statistics(
     conditional += row.to(tl.int64) * VOCAB
     unconditional += row.to(tl.int64) * VOCAB
     first_gain, end = tl.load(gains + row), tl.load(gains + row + 1)
-    # Every lane keeps the two largest of its own logits, and the token of the largest.
-    first = tl.full((BLOCK,), float("-inf"), tl.float32)
-    second = tl.full((BLOCK,), float("-inf"), tl.float32)
-    token_of_first = tl.full((BLOCK,), 2147483647, tl.int32)
+    first, second, token_of_first = nothing_seen(BLOCK)
     for step in range(0, PART, BLOCK):
         start = part * PART + step
         tokens, x = load_logits(conditional, unconditional, forbidden, start, scale, VOCAB, GUIDED, BLOCK)
         x = _raise(x, tokens, gains, first_gain, end, num_rows, start, BLOCK)
-        second = tl.maximum(second, tl.minimum(first, x))
-        token_of_first = tl.where(x > first, tokens, token_of_first)
-        first = tl.maximum(first, x)
-    best = tl.max(first, axis=0)
-    argmax = tl.min(tl.where(first == best, token_of_first, 2147483647), axis=0)
-    runner_up = tl.max(tl.where(token_of_first == argmax, second, first), axis=0)
+        first, second, token_of_first = two_largest(x, tokens, first, second, token_of_first)
+    best, argmax, runner_up = over_lanes(first, second, token_of_first, 2147483647)
     # A part may hold forbidden tokens only; the least finite number stands for what nothing is measured from.
     level = tl.maximum(best, -3.0e38)
     total = tl.zeros((BLOCK,), tl.float32)
