@@ -52,14 +52,15 @@ def usual_interrupts() -> Iterator[None]:
 def run(code: str, *signals: tuple[float, int]) -> tuple[int, str, str]:
     """Exit code and texts of a program that gets signals, so many seconds after it is ready or the one before."""
     command = [sys.executable, "-c", BEGIN + textwrap.dedent(code)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Unbuffered: `communicate` would know nothing of what a buffer has taken in with the first line.
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline() == b"ready\n"
         for seconds, number in signals:
             time.sleep(seconds)
             process.send_signal(number)
         out, errors = process.communicate(timeout=30)
-    return process.returncode, out, errors
+    return process.returncode, out.decode(), errors.decode()
 
 
 @pytest.mark.parametrize("number", NAMES)
