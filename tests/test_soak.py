@@ -189,12 +189,16 @@ def test_only_passes_that_were_recorded_meanwhile_may_take_more_memory_of_a_gpu_
     nothing = Held(resident=0, blocks=0, open_files=0, threads=0, children=0, allocated=0, reserved=0, taken=0)
     grown = dataclasses.replace(nothing, allocated=2**27, reserved=2**27, taken=2**27, resident=2**27, blocks=8000)
     names = ["resident", "blocks", "allocated", "reserved", "taken"]
-    bounds = Bounds(blocks_per_request=0.1)
+    bounds = Bounds(blocks_per_request=0.1, recorded=256)
     assert [fault.split()[0] for fault in bounds.exceeded(nothing, grown, 10)] == names
     recorded = dataclasses.replace(grown, recorded=200)
     assert [fault.split()[0] for fault in bounds.exceeded(nothing, recorded, 10)] == ["allocated"]
     more = dataclasses.replace(recorded, blocks=recorded.blocks + 5001)
     assert [fault.split()[0] for fault in bounds.exceeded(recorded, more, 0)] == ["blocks"]
+    assert bounds.exceeded(nothing, dataclasses.replace(nothing, recorded=256), 0) == []
+    assert bounds.exceeded(nothing, dataclasses.replace(nothing, recorded=257), 0) == [
+        "recorded passes are 257, and may be 256"
+    ]
 
 
 def test_parts_of_paths_may_stay_only_where_this_python_keeps_them():

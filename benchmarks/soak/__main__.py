@@ -30,6 +30,7 @@ from benchmarks.soak.lane import Lane
 from benchmarks.soak.networks import FAMILIES, lanes
 from benchmarks.soak.resources import MIB, Bounds, Held
 from benchmarks.soak.running import Asked, Timed, answered, by_thirds, requests
+from lm_eval_mdlm.backbones.graphs import MOST_GRAPHS
 from lm_eval_mdlm.errors import UsageError
 
 
@@ -181,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(*grown[: options.trace], sep="\n")
     line = command("soak", argv)
     Report(name="soak", command=line, rows=soak.rows(), device=options.device, facts=soak.facts()).write(options.out)
-    if faults := soak.faults(Bounds()):
+    if faults := soak.faults(Bounds(recorded=len(asked) * MOST_GRAPHS)):
         sys.exit("\n".join(faults))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lm_eval_mdlm.backbones.graphs import Recording
+from lm_eval_mdlm.backbones.graphs import MOST_GRAPHS, Recording
 
 
 MIB = 2**20
@@ -78,6 +78,8 @@ class Bounds:
     per_recorded: int = MIB // 2
     """Of the memory of a GPU and of the host, for every further pass that is recorded."""
     blocks_per_recorded: int = 16
+    recorded: int = MOST_GRAPHS
+    """Recorded passes in all; a network keeps no more than that."""
 
     def exceeded(self, before: Held, after: Held, requests: int) -> list[str]:
         """A line for everything that has grown by more than it may."""
@@ -91,11 +93,14 @@ class Bounds:
             **dict.fromkeys(("reserved", "taken"), taken),
         }
         grown = {name: (getattr(after, name) or 0) - (getattr(before, name) or 0) for name in limits}
-        return [
+        found = [
             f"{name} grew by {grown[name]:,} over {requests:,} requests, and may by {limit:,.0f}"
             for name, limit in limits.items()
             if grown[name] > limit
         ]
+        if after.recorded > self.recorded:
+            found.append(f"recorded passes are {after.recorded:,}, and may be {self.recorded:,}")
+        return found
 
 
 def _status(name: str) -> str:
