@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass
 
-import torch
-
 from ..errors import UsageError
 
 
@@ -51,26 +49,6 @@ def number_of_processes() -> int:
         UsageError: If WORLD_SIZE is no number of processes.
     """
     return _number("WORLD_SIZE", 1, _MOST_PROCESSES) if "WORLD_SIZE" in os.environ else 1
-
-
-def check_gpus(*, cpu: bool) -> None:
-    """That no two processes of this host would have one GPU, over which NCCL does not bring them together.
-
-    Args:
-        cpu: Whether the processes run on CPUs; then nothing is checked, as where the launcher gives no number.
-
-    Raises:
-        UsageError: If there are more processes than GPUs, and any GPU at all.
-    """
-    gpus = torch.cuda.device_count()
-    if cpu or not gpus or "LOCAL_WORLD_SIZE" not in os.environ:
-        return
-    processes = _number("LOCAL_WORLD_SIZE", 1, _MOST_PROCESSES)
-    if processes > gpus:
-        raise UsageError(
-            f"processes of a host must be at most as many as its GPUs, got LOCAL_WORLD_SIZE={processes} and {gpus} "
-            f"GPU{'s' * (gpus > 1)}; start fewer (--nproc_per_node of torchrun, --num_processes of accelerate launch)."
-        )
 
 
 def _number(name: str, least: int, most: int) -> int:

@@ -7,6 +7,7 @@ Python does not tell from an end in order.
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -28,6 +29,11 @@ _UNREACHED = (
 )
 
 
+_ALONE = (
+    "must have a GPU of its own, got of NCCL: {:.300}; start at most as many processes on a host as it has GPUs, or "
+    "set ACCELERATE_USE_CPU=true."
+)
+_SHARED = re.compile(r"Duplicate GPU detected[^\n]*")
 _AT_HOME = "unhandled cuda error", "invalid usage", "invalid argument"
 """What NCCL says first of a fault that is neither another process's nor the network's."""
 
@@ -84,7 +90,7 @@ class Liveness:
         After an error in it this process is none of them any more.
 
         Raises:
-            UsageError: If it could not reach another, and none is gone.
+            UsageError: If it could not reach another, and none is gone; if it shares a GPU with another.
         """
         try:
             yield
@@ -92,11 +98,15 @@ class Liveness:
             try:
                 if broken := is_broken_connection(error):
                     self.wait_for_a_loss()
+                elif isinstance(error, RuntimeError) and not isinstance(error, UsageError):
+                    time.sleep(2 * self._interval)  # so that the others have heard it, and call it gone at once
             finally:  # an interrupt while it waits, too
                 self._stop.set()
             if broken:
                 reason = str(error).partition("\n")[0]
                 raise UsageError(f"process {self._rank} {_UNREACHED.format(reason)}") from error
+            if shared := _SHARED.search(str(error)):
+                raise UsageError(f"process {self._rank} {_ALONE.format(shared[0])}") from error
             raise
         self._beats.form(time.monotonic())
 

@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 
 from ..errors import UsageError
-from .launched import check_gpus, number_of_processes
+from .launched import number_of_processes
 from .liveness import Liveness, is_broken_connection, watch_processes
 
 
@@ -61,7 +60,6 @@ class ProcessGroup:
 
             self._liveness = watch_processes()
             with self._liveness.forming():
-                check_gpus(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
                 # Between two exchanges lies a whole run, so the usual half hour of patience ends good ones.
                 patience = InitProcessGroupKwargs(timeout=timedelta(weeks=52))
                 self.accelerator = Accelerator(kwargs_handlers=[patience])

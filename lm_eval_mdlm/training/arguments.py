@@ -34,6 +34,11 @@ def training_arguments(config: TrainingConfig, *, num_processes: int) -> OneDevi
         raise UsageError(
             f"--shard spreads a run over several processes, and there is one; {HOW_TO_LAUNCH} starts them."
         )
+    if config.shard and config.cpu and torch.cuda.is_available():
+        raise UsageError(
+            f"--shard with --cpu needs GPUs out of sight, as torch would spread the weights over them, got "
+            f"{torch.cuda.device_count()} visible; set CUDA_VISIBLE_DEVICES= in the environment."
+        )
     schedule: dict[str, Any] = {
         "lr_scheduler_type": "warmup_stable_decay",
         "warmup_steps": config.warmup_steps,

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import parse_flag_from_env
 from torch import distributed
 
 from ..errors import UsageError
-from ..running.launched import Launched, check_gpus, number_of_processes
+from ..running.launched import Launched, number_of_processes
 from ..running.liveness import watch_processes
 
 
@@ -59,22 +58,15 @@ class Launch:
         return agreed
 
     @contextmanager
-    def forming(self, *, cpu: bool) -> Iterator[None]:
+    def forming(self) -> Iterator[None]:
         """In the block the process group is set up and first used; from now on a process that is gone ends the others.
 
         One that does not come, too.
-
-        Args:
-            cpu: Whether the run has been asked to do without GPUs.
-
-        Raises:
-            UsageError: If GPUs are wanted, and there are fewer on this host than processes.
         """
         if self.num_processes == 1:
             yield
         else:
             with watch_processes().forming():
-                check_gpus(cpu=cpu or parse_flag_from_env("ACCELERATE_USE_CPU"))
                 yield
 
     def wait_for_all(self) -> None:

@@ -52,7 +52,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
 def _trained(config: TrainingConfig) -> dict[str, float]:
     launch = Launch.current()
     out = Path(config.out)
-    with launch.forming(cpu=config.cpu):
+    with launch.forming():
         arguments = training_arguments(config, num_processes=launch.num_processes)
         checkpoint = launch.agree(lambda: _checkpoint_to_go_on_from(config, out))
     plan, layout = _plan(config, launch, arguments.device)

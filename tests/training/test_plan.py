@@ -11,11 +11,13 @@ from transformers.integrations import integration_utils
 from lm_eval_mdlm.canvas.template import Template
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.training import run
+from lm_eval_mdlm.training.arguments import training_arguments
 from lm_eval_mdlm.training.config import from_arguments
 from lm_eval_mdlm.training.layout import layout_of
 from lm_eval_mdlm.training.networks import Source
 from lm_eval_mdlm.training.plan import ExampleSet
 from lm_eval_mdlm.training.run import train
+from lm_eval_mdlm.training.trainer import OneDeviceArguments
 from tests.tiny import make_checkpoint
 from tests.training.running import LINES, options, weights, write_lines
 
@@ -113,6 +115,20 @@ def test_several_gpus_without_a_launcher_are_said_to_be_idle_and_are_not_wrapped
     monkeypatch.setattr(run, "warning_of_idle_gpus", lambda launch, cpu: "4 GPUs are visible")
     train(options(data, tmp_path / "out", make_checkpoint(tmp_path / "start"), save_every=0))
     assert "4 GPUs are visible" in capsys.readouterr().err
+
+
+def test_weights_of_a_training_on_cpus_are_not_spread_over_gpus(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UsageError, match="--shard with --cpu needs GPUs out of sight, .*got 2 visible; set CUDA_VIS"):
+        training_arguments(options(data, tmp_path / "out", tmp_path, shard=True), num_processes=2)
+
+
+@pytest.mark.parametrize(("given", "device"), [("cpu:1", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1")])
+def test_a_cpu_has_no_number_by_which_torch_would_read_nothing_back(given, device):
+    arguments = object.__new__(OneDeviceArguments)
+    arguments.__dict__["_setup_devices"] = torch.device(given)  # what transformers remembers
+    assert arguments.device == torch.device(device)
 
 
 def test_idle_gpus_are_named_with_the_command_that_uses_them(monkeypatch):
