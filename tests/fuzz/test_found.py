@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -177,3 +179,14 @@ def test_a_temperature_of_a_task_that_is_no_number_is_told_by_a_sweep():
 def test_a_token_id_of_thousands_of_digits_is_taken_for_a_text():
     """No tokenizer has it, and the refusal that follows is the one of texts."""
     assert values.tokens("suppress_tokens", "9" * 5000) == ("9" * 5000,)
+
+
+def test_the_page_of_faults_names_every_test_here_and_no_other_that_is_not():
+    root = Path(__file__).parents[2]
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs" / "fuzzing.md").read_text()))
+    here = {name for name in globals() if name.startswith("test_")} - {
+        "test_the_page_of_faults_names_every_test_here_and_no_other_that_is_not"
+    }
+    assert here <= named
+    elsewhere = (root / "tests" / "checkpoints" / "test_tokenizer.py").read_text()
+    assert all(f"def {name}(" in elsewhere for name in named - here)
