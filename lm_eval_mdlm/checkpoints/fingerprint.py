@@ -1,14 +1,19 @@
 """A short name for a checkpoint's content, so that a record or a cache notices weights that were replaced."""
 
+import fnmatch
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .tokenizer import TOKENIZER_FILES
+from .inside import SMALL_FILES
 from .weights import weight_files
 
 
-MORE_TOKENIZER_FILES = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json")
+OF_NO_TOKENIZER = (
+    *("config.json", "generation_config.json", "*.index.json"),
+    *("training.json", "losses.json", "complete.json", "trainer_state.json"),
+)
+"""Small files that no tokenizer reads: of the network, whose own fingerprint has its config.json, and of trainings."""
 SAMPLES = 256
 SAMPLE_BYTES = 4096
 
@@ -42,11 +47,16 @@ def _take_samples(digest: "hashlib.blake2b", paths: Iterable[Path]) -> None:
 
 
 def tokenizer_fingerprint(folder: Path) -> str | None:
-    """32 hexadecimal digits from all files that decide how text becomes tokens; None where there are none."""
-    names = sorted({*TOKENIZER_FILES, *MORE_TOKENIZER_FILES, *(path.name for path in folder.glob("*.model"))})
-    present = [folder / name for name in names if (folder / name).is_file()]
-    digest = hashlib.blake2b(digest_size=16)
-    for path in present:
-        content = path.read_bytes()
-        digest.update(repr((path.name, len(content))).encode() + content)
-    return digest.hexdigest() if present else None
+    """32 hexadecimal digits from all files that decide how text becomes tokens; None where there are none.
+
+    Which ones are read depends on the tokenizer's class and on versions, so that every small file counts of which it
+    is not known that none reads it.
+    """
+    found = {path.relative_to(folder).as_posix(): path for pattern in SMALL_FILES for path in folder.glob(pattern)}
+    digest, any_counts = hashlib.blake2b(digest_size=16), False
+    for name, path in sorted(found.items()):
+        if path.is_file() and not any(fnmatch.fnmatchcase(name, pattern) for pattern in OF_NO_TOKENIZER):
+            content = path.read_bytes()
+            digest.update(repr((name, len(content))).encode() + content)
+            any_counts = True
+    return digest.hexdigest() if any_counts else None

@@ -7,7 +7,13 @@ from typing import Any
 from ..errors import UsageError
 
 
-SMALL_FILES = ("*.json", "*.txt", "*.jinja", "*.model")
+TEMPLATES = "additional_chat_templates"
+"""The one folder within a checkpoint's that transformers looks into."""
+SMALL_FILES = (
+    *("*.json", "*.txt", "*.jinja", "*.model", "*.codes", "*.spm", "*.tiktoken", "*.tokenizer"),
+    f"{TEMPLATES}/*.jinja",
+)
+"""All that a configuration and the tokenizers of transformers are read from."""
 WEIGHT_FILES = ("*.safetensors",)
 MOST_BYTES = 2**28
 """Of a file other than weights; the largest tokenizers have an eighth of it."""
