@@ -14,6 +14,8 @@ SMALL_FILES = (
     f"{TEMPLATES}/*.jinja",
 )
 """All that a configuration and the tokenizers of transformers are read from."""
+VERSIONS = "fast_tokenizer_files"
+"""Option of tokenizer_config.json: files of one tokenizer for several versions of transformers."""
 WEIGHT_FILES = ("*.safetensors",)
 MOST_BYTES = 2**28
 """Of a file other than weights; the largest tokenizers have an eighth of it."""
@@ -24,11 +26,13 @@ def refuse_what_leads_outside(folder: Path) -> None:
 
     Links are followed inside the folder, and from a snapshot of the hub client's cache to the blobs beside it.
     """
+    _refuse_outside(folder, folder / TEMPLATES)
     for pattern in (*SMALL_FILES, *WEIGHT_FILES):
         for path in sorted(folder.glob(pattern)):
             _refuse_outside(folder, path)
             if not path.is_dir():
                 _refuse_unlike_a_file(path, None if pattern in WEIGHT_FILES else MOST_BYTES)
+    _refuse_tokenizers_elsewhere(folder / "tokenizer_config.json")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -52,6 +56,19 @@ def shard_in(folder: Path, name: Any) -> Path:
     if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors") or "\0" in name:
         raise ValueError(f"the shard {name!r:.80}, which is no name of a safetensors file in the same folder")
     return folder / name
+
+
+def _refuse_tokenizers_elsewhere(path: Path) -> None:
+    """UsageError unless the names that transformers picks a tokenizer's file from are plain names of JSON files."""
+    try:
+        names = read_object(path).get(VERSIONS, [])
+    except (OSError, ValueError):
+        return  # there is none, or the tokenizer's own reader tells what is wrong with it
+    for name in names if isinstance(names, list) else [names]:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".json") or "\0" in name:
+            raise UsageError(
+                f"{path}: {VERSIONS} must be names of JSON files in the same folder, got {name!r:.80}; correct it."
+            )
 
 
 def _refuse_outside(folder: Path, path: Path) -> None:

@@ -85,6 +85,66 @@ def test_a_small_file_of_a_terabyte_is_not_read(folder, name):
     assert "must have at most" in refusal(folder)
 
 
+@pytest.mark.parametrize("what", ["a link", "a pipe", "a terabyte", "a folder that is a link"])
+def test_templates_in_their_folder_are_files_of_the_checkpoint_too(folder, what):
+    outside, templates = folder.parent / "outside", folder / "additional_chat_templates"
+    outside.mkdir()
+    (outside / "tools.jinja").write_text("secret")
+    if what == "a folder that is a link":
+        templates.symlink_to(outside)
+        assert f"{templates} must be a file of its own folder" in refusal(folder)
+        return
+    templates.mkdir()
+    template = templates / "tools.jinja"
+    if what == "a link":
+        template.symlink_to(outside / "tools.jinja")
+        assert f"{template} must be a file of its own folder" in refusal(folder)
+    elif what == "a pipe":
+        os.mkfifo(template)
+        assert f"{template} must be a file, got a pipe" in refusal(folder)
+    else:
+        with template.open("wb") as file:
+            file.truncate(2**40)
+        assert f"{template} must have at most" in refusal(folder)
+
+
+def name_versions(folder, names):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "fast_tokenizer_files": names}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../tokenizer.4.0.0.json",
+        "{}/tokenizer.4.0.0.json",
+        "sub/tokenizer.4.0.0.json",
+        "tokenizer.4.0.0.json.x",
+        5,
+        None,
+    ],
+)
+def test_a_tokenizer_of_another_version_is_not_looked_for_elsewhere(folder, name):
+    name = name.format(folder.parent) if isinstance(name, str) else name
+    name_versions(folder, ["tokenizer.json", name])
+    (folder / "sub").mkdir()
+    places = (
+        folder.parent / "tokenizer.4.0.0.json",
+        folder / "sub/tokenizer.4.0.0.json",
+        folder / "tokenizer.4.0.0.json.x",
+    )
+    for place in places:  # where it would be found
+        place.write_text("{}")
+    assert "fast_tokenizer_files must be names of JSON files in the same folder" in refusal(folder)
+
+
+def test_a_tokenizer_of_another_version_may_lie_in_the_folder(checkpoints, tmp_path):
+    folder = Path(shutil.copytree(checkpoints["llada"], tmp_path / "checkpoint"))
+    name_versions(folder, ["tokenizer.json", "tokenizer.4.0.0.json"])
+    shutil.copy(folder / "tokenizer.json", folder / "tokenizer.4.0.0.json")
+    load(folder)
+
+
 SIZES = {
     "llada": ("d_model", "n_heads", "n_layers", "n_kv_heads", "mlp_hidden_size", "vocab_size", "max_sequence_length"),
     "dream": ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"),
