@@ -10,8 +10,8 @@ OF_CONFIG = ("model_args", "gen_kwargs", "use_cache")
 """Entries of the results' `config` that lm_eval fills with what the command line says."""
 OF_RECORD = ("loading", "backbone")
 """Entries of our record beside it that name places."""
-OF_TASK = ("metadata", "dataset_path", "dataset_kwargs")
-"""Entries of a task's `configs`: the first holds all model_args."""
+OF_TASK = ("metadata", "dataset_path", "dataset_kwargs", "generation_kwargs")
+"""Entries of a task's `configs`: the first holds all model_args, the last `--gen_kwargs` as well."""
 
 
 def disclose(given: Mapping[str, Any], results: Any) -> None:
@@ -30,11 +30,21 @@ def disclose(given: Mapping[str, Any], results: Any) -> None:
     results["configs"] = {name: dict(own) for name, own in of_tasks.items()}
     for own in results["configs"].values():
         _make_public(own, OF_TASK)
+    for samples in (results.get("samples") or {}).values():
+        for sample in samples:
+            sample["arguments"] = [_without_places(own) for own in sample["arguments"]]
     _rename(getattr(given.get("evaluation_tracker"), "general_config_tracker", None))
 
 
 def _make_public(entries: dict[str, Any], names: tuple[str, ...]) -> None:
     entries.update({name: public(entries[name]) for name in names if name in entries})
+
+
+def _without_places(arguments: Any) -> Any:
+    """Of a request: its options as a record may hold them, its texts as the model got them."""
+    if not isinstance(arguments, list | tuple):
+        return arguments
+    return tuple(public(own) if isinstance(own, Mapping) else own for own in arguments)
 
 
 def _rename(tracker: Any) -> None:

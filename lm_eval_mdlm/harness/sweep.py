@@ -195,7 +195,7 @@ def _run_cell(config: SweepConfig, manager: TaskManager, model: MDLM, cell: Cell
 
 def _keep(results: dict[str, Any], cell: Cell, tracker: EvaluationTracker, unfinished: Path, folder: Path) -> None:
     samples = results.pop("samples")
-    results["mdlm_cell"] = cell.content
+    results["mdlm_cell"] = public(cell.content)
     tracker.save_results_aggregated(results=results, samples=samples)
     for name in results["configs"]:
         tracker.save_results_samples(task_name=name, samples=samples[name])

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..options import values
 from ..options.decoding import DecodingConfig
 from ..options.loading import split_options
+from ..showing.private import public
 from .plain_yaml import read_yaml
 
 
@@ -56,7 +57,7 @@ class Cell:
     @property
     def name(self) -> str:
         """For its folder: readable, and of no other cell."""
-        words = [f"{name}={_short(value)}" for name, value in self.options.items()]
+        words = [f"{name}={_short(value)}" for name, value in public(dict(self.options)).items()]
         words += [] if self.prompt.name == "own" else [f"prompt={self.prompt.name}"]
         words += [] if self.num_fewshot is None else [f"shots={self.num_fewshot}"]
         digest = hashlib.blake2b(json.dumps(self.content, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from lm_eval.loggers import EvaluationTracker
 
+from lm_eval_mdlm.canvas.vocabulary import vocabulary_fingerprint
+from lm_eval_mdlm.checkpoints.load import tokenizer_of
 from lm_eval_mdlm.harness.disclosure import disclose
+from lm_eval_mdlm.harness.sweep_config import OWN, Cell
+from lm_eval_mdlm.options.frequencies import write_frequencies
 from tests.harness.running import evaluate
 
 
@@ -30,11 +34,14 @@ def test_results_journal_and_recording_hold_neither_home_nor_key(tmp_path, monke
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_TOKEN", KEY)
     out = home / "out"
+    digest = vocabulary_fingerprint(tokenizer_of(str(folder), None), "counting")
+    write_frequencies(home / "counts.json", digest, {3: 1, 4: 2})
     tracker = EvaluationTracker(output_path=str(out / "results"))
     results = evaluate(
         str(folder),
         tasks,
         ["pens_template"],
+        gen_kwargs=f"sampler=fixed_k,k=8,score=pc,token_frequencies={home / 'counts.json'}",
         journal=str(out / "journal"),
         record_steps=str(out / "steps"),
         chat_template_args={"key": KEY},
@@ -54,6 +61,8 @@ def test_results_journal_and_recording_hold_neither_home_nor_key(tmp_path, monke
     assert written["config"]["mdlm"]["loading"]["journal"] == "~/out/journal"
     assert written["model_name"] == "~/models/tiny"
     assert written["config"]["mdlm"]["backbone"]["fingerprint"]
+    assert written["configs"]["pens_template"]["generation_kwargs"]["token_frequencies"] == "~/counts.json"
+    assert all("~/counts.json" in text for name, text in found.items() if "samples_" in name)
 
 
 @pytest.mark.parametrize("results", [None, {"config": {"model_args": "token=abc"}}, {"samples": {}}])
@@ -61,3 +70,9 @@ def test_results_of_other_models_stay_as_they_are(results):
     before = json.dumps(results)
     disclose({}, results)
     assert json.dumps(results) == before
+
+
+def test_the_folder_of_a_cell_names_no_home():
+    options = ({"token_frequencies": f"/home/{name}/counts.json"} for name in ("anna", "ben"))
+    one, other = (Cell(options=own, prompt=OWN, num_fewshot=None, seed=0).name for own in options)
+    assert "anna" not in one and "counts.json" in one and one != other
