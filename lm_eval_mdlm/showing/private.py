@@ -41,7 +41,8 @@ def public(value: Any) -> Any:
 
     Hidden are: what stands under a name such as token or api_key, in a mapping or in a text; keys of Hugging Face,
     OpenAI, GitHub and AWS by their form; what stands before the @ of an address; and the values of variables of the
-    environment whose names end in TOKEN, API_KEY, SECRET or PASSWORD, wherever they stand. Lists and mappings are gone through; nothing is changed in place.
+    environment whose names end in TOKEN, API_KEY, SECRET or PASSWORD, wherever they stand. Lists and mappings are gone
+    through; nothing is changed in place.
     """
     return _public(value, tuple(_own_secrets()))
 

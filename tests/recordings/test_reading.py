@@ -7,12 +7,14 @@ import logging
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from lm_eval_mdlm import read_steps
 from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.recordings import members
 from lm_eval_mdlm.recordings.members import SUFFIX, Header, packed, row_line
 from lm_eval_mdlm.recordings.steps import Steps
 from tests.recordings.made import HEADER, MASK, steps, write
@@ -122,6 +124,23 @@ def test_damage_before_whole_rows_is_an_error_that_names_the_file(tmp_path):
     path.write_bytes(content[: ends[0]] + content[ends[0] + 30 :])
     with pytest.raises(UsageError, match="is damaged at byte"):
         read_steps(tmp_path)
+
+
+@pytest.mark.parametrize("begin", [b'{"row":"', b""])
+def test_a_row_that_unpacks_without_end_is_refused_before_it_takes_the_memory(tmp_path, monkeypatch, begin):
+    row = row_line("0" * 32, ROWS[0].to_plain())
+    monkeypatch.setattr(members, "MOST_BYTES", len(row) + 1)
+    path = write(tmp_path, [ROWS[0]])
+    assert len(read_steps(tmp_path)) == 1  # a row of just so many bytes, and its line end
+    with path.open("ab") as file:
+        file.write(packed(begin + b"0" * 2**24))
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError, match=f"recording {path} has a row of more than {len(row) + 1} bytes"):
+            read_steps(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_row_that_stands_in_two_files_is_one_row(tmp_path):
