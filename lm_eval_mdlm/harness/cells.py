@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from ..showing.visible import spreadsheet_cell
 from .sweep_config import Cell
 
@@ -56,7 +56,7 @@ def _for_spreadsheets(table: Any) -> Any:
 def _rows(cell: Cell, folder: Path) -> list[dict[str, Any]]:
     try:
         (file,) = folder.rglob("results_*.json")
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = json.loads(only_a_file(file).read_text(encoding="utf-8"))
         return [
             {
                 "cell": cell.name,

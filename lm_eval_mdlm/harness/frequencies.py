@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..canvas.vocabulary import vocabulary_fingerprint
 from ..checkpoints.load import tokenizer_of
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from ..options.frequencies import write_frequencies
 from ..running.output import check_output
 
@@ -45,7 +45,7 @@ def count_file(*, pretrained: str, revision: str | None, text: Sequence[Path], o
 
 def _pieces(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with only_a_file(path).open(encoding="utf-8", newline="") as file:
             while piece := file.read(PIECE):
                 yield piece + file.readline(LONGEST_LINE)
     except (OSError, UnicodeDecodeError) as error:

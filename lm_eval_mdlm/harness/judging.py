@@ -15,7 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from tqdm import tqdm
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from ..running.ending import ends_on_signals, last_act
 from ..running.journal import Journal
 from ..running.launched import number_of_processes
@@ -89,7 +89,7 @@ def judge_file(options: JudgeOptions) -> str:
 def _texts(traces: Sequence[Trace], prompt: Path | None) -> list[str]:
     """What the judge is asked, one text per trace."""
     try:
-        source = DEFAULT_PROMPT if prompt is None else prompt.read_text(encoding="utf-8")
+        source = DEFAULT_PROMPT if prompt is None else only_a_file(prompt).read_text(encoding="utf-8")
         template = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(source)
     except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
         raise UsageError(f"--prompt {prompt} cannot be read ({error}); give a text file with Jinja fields.") from None

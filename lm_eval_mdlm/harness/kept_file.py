@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 def check_kept_file(path: Path | None, kind: str) -> None:
@@ -19,7 +19,7 @@ def check_kept_file(path: Path | None, kind: str) -> None:
         raise UsageError(f"--output {path} must be a file in a folder that is there; correct it.")
     if path.exists():
         try:
-            ours = kind in json.loads(path.read_text(encoding="utf-8"))
+            ours = kind in json.loads(only_a_file(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError, RecursionError):
             ours = False
         if not ours:

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 MOST_BYTES = 2**20
@@ -21,8 +21,8 @@ def read_yaml(path: Path) -> Any:
         UsageError: If it cannot be read, is no YAML of plain values, or is far larger than anybody writes by hand.
     """
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES or not path.is_file():
+        size = only_a_file(path).stat().st_size
+        if size > MOST_BYTES:
             raise ValueError(f"it must be a file of at most {MOST_BYTES} bytes, got {size}")
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         try:

@@ -14,7 +14,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from ..options.decoding import DecodingConfig
 from ..options.values import number
 from ..showing.private import public
@@ -214,7 +214,7 @@ def _keep(results: dict[str, Any], cell: Cell, tracker: EvaluationTracker, unfin
 def _whole(folder: Path, pattern: str, *, lines: bool = False) -> int:
     """How many whole values of JSON stand in the files, one in each or one on each line."""
     try:
-        texts = [path.read_text(encoding="utf-8") for path in folder.rglob(pattern)]
+        texts = [only_a_file(path).read_text(encoding="utf-8") for path in folder.rglob(pattern)]
         parts = [part for text in texts for part in (text.split("\n") if lines else [text])]
         return len([json.loads(part) for part in parts if part])
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..decoding.frequencies import TokenFrequencies
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 KIND = "token frequencies of lm_eval_mdlm"
@@ -51,7 +51,7 @@ def read_frequencies(path: str) -> TokenFrequencies:
 @functools.lru_cache(maxsize=4)
 def _read(path: str, modified: int, size: int) -> TokenFrequencies:
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(only_a_file(path).read_text())
         counts = _counts(content)
         vocabulary = str(content["vocabulary"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 logger = logging.getLogger("lm_eval.mdlm")
@@ -116,7 +116,7 @@ def read_file(path: Path) -> Iterator[Header | bytes]:
         UsageError: For a file that cannot be read, is foreign, of a newer package, or damaged before its end.
     """
     try:
-        with path.open("rb") as file:
+        with only_a_file(path).open("rb") as file:
             end = 0
             for number, (after, line) in enumerate(members_in(file)):
                 if number == 0:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from .samples import Sample, counts
 
 
@@ -135,7 +135,7 @@ def read_results(path: Path) -> Mapping[str, Any]:
         UsageError: If it is no results file, or none that can be read.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(only_a_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not readable ({type(error).__name__}).") from error
     if not isinstance(plain, dict) or not all(isinstance(plain.get(part), dict) for part in ("results", "configs")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 LARGEST = 1e150
@@ -62,7 +62,7 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with only_a_file(path).open(encoding="utf-8") as file:
             yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not readable ({_reason(error)}).") from error

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 SUFFIX = ".mdlm-journal"
@@ -80,7 +80,7 @@ def records_of(path: Path) -> Iterator[tuple[str, int, int]]:
         UsageError: For a file that is damaged, foreign, of a newer package, or unreadable.
     """
     try:
-        with open(path, "rb") as file:
+        with only_a_file(path).open("rb") as file:
             yield from _records(path, file)
     except OSError as error:
         raise UsageError(f"journal file {path} cannot be read: {error.strerror}; make it readable.") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 
 
 RUN = "run"
@@ -61,7 +61,7 @@ def _run_of(path: Path) -> tuple[str, int] | None:
     """The digest that all lines share, and their number; None if they do not share one."""
     digests = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with only_a_file(path).open(encoding="utf-8") as lines:
             for line in lines:
                 found = json.loads(line)
                 digests.append(found.get(RUN) if isinstance(found, dict) else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, only_a_file
 from ..scoring.equations import arithmetic_is_right
 
 
@@ -108,7 +108,7 @@ def read_traces(path: Path, *, needs: Sequence[str] = TEXTS) -> list[Trace]:
         UsageError: For a file that is not there or empty, and for a line that is no JSON object or lacks a key.
     """
     try:
-        texts = path.read_text(encoding="utf-8-sig").split("\n")
+        texts = only_a_file(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UsageError(f"--traces {path} must be UTF-8, got {error}; convert it.") from None
     except OSError as error:

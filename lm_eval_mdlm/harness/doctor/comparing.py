@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import UsageError, only_a_file
 from .estimate import Estimate, duration
 from .findings import Findings
 
@@ -118,7 +118,7 @@ def _results_file(path: Path) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(only_a_file(path).read_text(encoding="utf-8"))
         own = content["config"]["mdlm"]
         for part, names in (
             (content, ("results", "n-samples", "total_evaluation_time_seconds")),

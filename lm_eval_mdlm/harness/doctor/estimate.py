@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError
+from ...errors import UsageError, only_a_file
 
 
 KIND = "mdlm_estimate"
@@ -62,7 +62,7 @@ class Estimate:
     def read(cls, path: Path) -> "Estimate":
         """The inverse; UsageError for a file that is none."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(only_a_file(path).read_text(encoding="utf-8"))
             if content.pop(KIND) != VERSION:
                 raise ValueError("of another version")
             tasks = {name: TaskEstimate(**own) for name, own in content.pop("tasks").items()}
