@@ -1,6 +1,6 @@
 """Random decoding options against the plain decoders: every sampler, exit and end, given answers, guidance, sampling.
 
-Caches are left out: what they compute is an approximation.
+Likelihoods are in test_likelihoods.py; caches, families and the sampler `edit` in test_networks.py.
 """
 
 from hypothesis import strategies as st
@@ -171,5 +171,5 @@ def test_rows_end_where_a_plain_decoder_ends_by_any_exit(number):
 
 
 def test_every_sampler_and_exit_is_among_them():
-    assert {name.split()[0] for name in (*PUBLISHED, *MEMORY)} == set(SAMPLERS) - {"edit"}  # tests/engine/test_grid.py
+    assert {name.split()[0] for name in (*PUBLISHED, *MEMORY)} == set(SAMPLERS) - {"edit"}  # in test_networks.py
     assert set(EXITS) == set(EXIT_RULES)
