@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ..errors import UsageError, only_a_file
+from ..running.room import check_takes
 
 
 def check_kept_file(path: Path | None, kind: str) -> None:
@@ -17,6 +18,7 @@ def check_kept_file(path: Path | None, kind: str) -> None:
         return
     if not path.absolute().parent.is_dir() or path.is_dir():
         raise UsageError(f"--output {path} must be a file in a folder that is there; correct it.")
+    check_takes(path.absolute().parent, f"--output {path}")
     if path.exists():
         try:
             ours = kind in json.loads(only_a_file(path).read_text(encoding="utf-8"))

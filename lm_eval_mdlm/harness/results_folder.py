@@ -5,31 +5,19 @@ The harness itself writes there last of all, and where it cannot it says so in a
 
 import functools
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
 from ..running.ending import fail_at_exit
+from ..running.room import check_takes
 
 
 def check_results_folder(tracker: Any) -> None:
     """UsageError if nothing can be written where the harness's tracker is going to; makes the folder as it does."""
     folder = _folder(tracker)
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))  # a full disk may still have room for a name
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UsageError(
-            f"--output_path {tracker.output_path} cannot be written: {error.strerror}; make room, or name another."
-        ) from None
+    if folder is not None:
+        check_takes(folder, f"--output_path {tracker.output_path}")
 
 
 def check_what_is_written(tracker: Any) -> None:

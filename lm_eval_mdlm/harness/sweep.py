@@ -17,6 +17,7 @@ from lm_eval.tasks import TaskManager
 from ..errors import UsageError, only_a_file
 from ..options.decoding import DecodingConfig
 from ..options.values import number
+from ..running.room import check_takes
 from ..showing.private import public
 from .cells import write_table
 from .model import MDLM
@@ -110,10 +111,11 @@ def run_sweep(config: SweepConfig, output: Path, share: Share = WHOLE) -> Outcom
 
 
 def _claim(config: SweepConfig, output: Path) -> None:
-    """Make the folder this sweep's; UsageError if it is another's."""
+    """Make the folder this sweep's; UsageError if it is another's, or takes nothing, begun or not."""
     own = public(json.loads(json.dumps(config.identity)))
     file = output / IDENTITY_FILE
-    if file.is_file():
+    begun = file.is_file()
+    if begun:
         try:
             theirs = json.loads(file.read_text())
         except (OSError, ValueError, RecursionError):
@@ -121,17 +123,20 @@ def _claim(config: SweepConfig, output: Path) -> None:
         different = [name for name in own if not isinstance(theirs, dict) or public(theirs.get(name)) != own[name]]
         if different:
             raise UsageError(f"--output {output} belongs to a sweep with another {different[0]}; name another folder.")
-        return
     # Another share may be about to claim it.
-    if output.is_dir() and any(found.suffix != UNFINISHED for found in output.iterdir()):
+    elif output.is_dir() and any(found.suffix != UNFINISHED for found in output.iterdir()):
         raise UsageError(f"--output {output} holds something, and no sweep; name another folder, or an empty one.")
+    check_takes(output, f"--output {output}")
+    if begun:
+        return
     try:
-        output.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}{UNFINISHED}")
         unfinished.write_text(json.dumps(own, indent=1))
         unfinished.replace(file)
     except OSError as error:
-        raise UsageError(f"--output {output} cannot be written: {error.strerror}; name another folder.") from None
+        raise UsageError(
+            f"--output {output} cannot be written: {error.strerror}; make room, or name another."
+        ) from None
 
 
 def _check_tasks(config: SweepConfig, manager: TaskManager) -> None:

@@ -1,5 +1,6 @@
 """Files of token frequencies, as `lm-eval-mdlm frequencies` writes them and `token_frequencies=FILE` reads them."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -34,6 +35,9 @@ def write_frequencies(path: Path, vocabulary: str, counts: Mapping[int, int]) ->
     except OSError as error:
         why = error.strerror or error
         raise UsageError(f"--output {path} cannot be written by way of {part} ({why}); name another file.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def read_frequencies(path: str) -> TokenFrequencies:

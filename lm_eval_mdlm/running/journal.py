@@ -6,7 +6,6 @@ not seen. See `journal_lines` for what stands in the files.
 """
 
 import os
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from .journal_file import FileKind, JournalFile
 from .journal_lines import SUFFIX, header, is_sound, keyed_lines, line_of, records_of, same_value, value_in
+from .room import check_takes
 
 
 KIND = FileKind("journal", SUFFIX, header, keyed_lines)
@@ -52,12 +52,7 @@ class Journal:
                 newer package, or for two records with one key and different values.
         """
         folder = Path(directory).absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass  # permission bits do not tell of read-only mounts, nor to root
-        except OSError as error:
-            raise UsageError(f"journal={folder} cannot be written: {error.strerror}; name another folder.") from None
+        check_takes(folder, f"journal={folder}")
         journal = cls(folder, rank)
         try:
             for path in sorted(folder.glob(f"*{SUFFIX}")):

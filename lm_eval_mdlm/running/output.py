@@ -1,5 +1,6 @@
 """A file of lines that is there as a whole or not at all, and that no other run's lines get into."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, only_a_file
+from .room import check_takes
 
 
 RUN = "run"
@@ -16,11 +18,13 @@ RUN = "run"
 def check_output(path: Path) -> None:
     """UsageError unless lines can be written to `path`, or a run wrote it already; before anything is computed."""
     folder = path.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"--output {path}: the folder {folder} does not exist or cannot be written to; make it.")
+    if not folder.is_dir():
+        raise UsageError(f"--output {path}: the folder {folder} does not exist; make it.")
     if path.is_dir():
         raise UsageError(f"--output {path} is a folder; name a file.")
-    if path.exists() and _run_of(path) is None:
+    if not path.exists():
+        check_takes(folder, f"--output {path}")
+    elif _run_of(path) is None:
         raise UsageError(f"--output {path} exists and was not written by this command; name another file.")
 
 
@@ -41,7 +45,11 @@ def is_complete(path: Path, run: str, num_lines: int) -> bool:
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """JSON Lines, UTF-8. Whoever looks meanwhile, or after a kill, finds no file rather than a part of one."""
+    """JSON Lines, UTF-8. Whoever looks meanwhile, or after a kill, finds no file rather than a part of one.
+
+    Raises:
+        UsageError: If there is no room; nothing is left behind then.
+    """
     partial = path.with_name(f"{path.name}.partial")
     try:
         # Half a surrogate pair, which no UTF-8 has, is left as JSON's own escape.
@@ -55,6 +63,9 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         raise UsageError(
             f"--output {path} cannot be written ({error.strerror}); make room, or name another."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _run_of(path: Path) -> tuple[str, int] | None:

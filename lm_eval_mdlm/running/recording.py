@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -22,6 +21,7 @@ from .journal_lines import package_version
 from .known import identity_of, key_of
 from .processes import ProcessGroup
 from .question import Question
+from .room import check_takes
 from .transcript import steps_of
 
 
@@ -123,12 +123,7 @@ def recorder_in(
 
 def _made(folder: str) -> Path:
     path = Path(folder).absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass  # permission bits do not tell of read-only mounts, nor to root
-    except OSError as error:
-        raise UsageError(f"record_steps={path} cannot be written: {error.strerror}; name another folder.") from None
+    check_takes(path, f"record_steps={path}")
     return path
 
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import errno
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +11,6 @@ from ..errors import UsageError
 OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 IN_WORDS = ("PytorchStreamWriter failed writing", "No space left on device", "unexpected pos ", "Read-only file system")
 """What libraries that write by themselves say of such a disk: torch's archives, and those written in Rust."""
-
-
-def check_writable(folder: Path) -> None:
-    """Make a folder; UsageError if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise UsageError(f"--out {folder} cannot be written: {error.strerror}; make room, or name another.") from None
 
 
 @contextlib.contextmanager

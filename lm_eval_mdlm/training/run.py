@@ -14,11 +14,12 @@ from transformers import PrinterCallback
 
 from ..canvas.template import Template
 from ..errors import UsageError
+from ..running.room import check_takes
 from .arguments import rows_per_device, training_arguments
 from .averaging import AveragedWeights
 from .batches import NoisyRows, collate
 from .config import TrainingConfig
-from .disks import check_writable, told_of_disks
+from .disks import told_of_disks
 from .evaluation import validation_rows
 from .launch import Launch, warning_of_idle_gpus
 from .layout import Layout, layout_of
@@ -69,7 +70,7 @@ def _trained(config: TrainingConfig) -> dict[str, float]:
             examples.refuse_none_left()
     trained = _network(config, plan.source)
     if launch.is_first:
-        check_writable(out)
+        check_takes(out, f"--out {out}")
         config.write(out / RECORD)
         _remove_unfinished(out)
     launch.wait_for_all()

@@ -152,7 +152,7 @@ def test_command_refuses_what_cannot_be(checkpoint, files, tmp_path):
         with pytest.raises(UsageError, match=message):
             counted(checkpoint, text, output)
         assert not output.exists()
-    with pytest.raises(UsageError, match="does not exist or cannot be written to"):
+    with pytest.raises(UsageError, match="does not exist; make it"):
         counted(checkpoint, files, tmp_path / "no" / "counts.json")
     counted(checkpoint, files, output)
     with pytest.raises(UsageError, match="exists; name a new file"):

@@ -94,7 +94,7 @@ def test_answers_that_do_not_fit_are_left_out_on_request(tasks, checkpoint, tmp_
 
 class TestOutput:
     def test_place_must_be_there(self, tasks, tmp_path):
-        refused(tasks, "none", tmp_path / "no" / "a.jsonl", "--output .* does not exist or cannot be written to")
+        refused(tasks, "none", tmp_path / "no" / "a.jsonl", "--output .* does not exist; make it")
         refused(tasks, "none", tmp_path, "--output .* is a folder; name a file")
 
     @pytest.mark.parametrize("text", ["", "notes\n", '{"prompt": "p"}\n', '{"run": "a"}\n{"run": "b"}\n', "[1]\n"])

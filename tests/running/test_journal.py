@@ -236,7 +236,7 @@ def test_forked_children_and_pickled_copies_write_files_of_their_own(tmp_path):
 def test_folders_that_cannot_be_written_are_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/below"):
-        with pytest.raises(UsageError, match=r"^journal=.*file.* cannot be written: .*; name another folder\.$"):
+        with pytest.raises(UsageError, match=r"^journal=.*file.* cannot be written: .*; make room, or name another\.$"):
             Journal.open(tmp_path / place)
     folder = tmp_path / "read_only"
     folder.mkdir()

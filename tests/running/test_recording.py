@@ -119,7 +119,9 @@ def test_order_and_batch_size_make_no_other_run(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="record_steps=.*file cannot be written: File exists; name another folder"):
+    with pytest.raises(
+        UsageError, match="record_steps=.*file cannot be written: File exists; make room, or name another"
+    ):
         generate(network(), PROMPTS, record_steps=str(tmp_path / "file"), **OPTIONS)
 
 
