@@ -20,24 +20,32 @@ GOES_ON = {
     "sweep": "the same command goes on where it was.",
 }
 """What a command says when a signal has ended it."""
+OF_LM_EVAL = "the same command begins anew, or goes on from its journal."
+"""The same for lm_eval's own, before a run has begun, which then says more, and after it."""
 
 
 def main() -> None:
     """Run a command of ours, or else lm_eval's own command line."""
     print_usage_errors_in_one_line()
-    name, arguments = sys.argv[1:2], sys.argv[2:]
-    if name and name[0] in (*COMMANDS, *COMMANDS_OF_TASKS):
-        own = name[0]
-        is_first = os.environ.get("RANK", "0") == "0"
-        with ends_on_signals(GOES_ON.get(own, BEGINS_ANEW) if is_first else None):
-            if own in COMMANDS:
-                import_module(f".commands.{own}", __package__).main(arguments)
-            else:
-                from . import register
+    name = "".join(sys.argv[1:2])
+    is_ours = name in (*COMMANDS, *COMMANDS_OF_TASKS)
+    resume = GOES_ON.get(name, BEGINS_ANEW) if is_ours else OF_LM_EVAL
+    # Around the imports too: they take seconds.
+    with ends_on_signals(resume if os.environ.get("RANK", "0") == "0" else None):
+        (_own if is_ours else _of_lm_eval)(name)
 
-                import_module(f".commands.{own}", __package__).main(arguments, register)
+
+def _own(name: str) -> None:
+    arguments = sys.argv[2:]
+    if name in COMMANDS:
+        import_module(f".commands.{name}", __package__).main(arguments)
         return
+    from . import register
 
+    import_module(f".commands.{name}", __package__).main(arguments, register)
+
+
+def _of_lm_eval(name: str) -> None:
     from . import register
 
     register()

@@ -207,6 +207,32 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nobody(inputs, tmp_path, 
     assert in_session(process.pid) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("what", ["evaluation", "posterior", "training"])
+def test_so_it_is_while_the_libraries_are_imported(inputs, tmp_path, what, seconds, number):
+    arguments = {
+        "evaluation": evaluation(inputs, tmp_path / "out", length=512),
+        "posterior": posterior(inputs, tmp_path / "out", "--num_traces", "50"),
+        "training": training(inputs, tmp_path / "out", steps=4000),
+    }[what]
+    process = started(arguments)
+    while not catches(process.pid, signal.SIGTERM):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in ((-signal.SIGINT, 130) if number == signal.SIGINT else (143,)), errors[-3000:]
+    (line,) = errors.splitlines()
+    assert on_the_page(line.replace(number.name, "SIGINT"))
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def wait_until_busy(pid: int, seconds: float) -> None:
     """Until torch is loaded, which is after our handlers are set; and then so many seconds."""
     while not re.search("libtorch_cpu", Path(f"/proc/{pid}/maps").read_text()):

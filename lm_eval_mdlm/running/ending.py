@@ -168,8 +168,12 @@ def ends_on_signals(resume: str | None = None) -> Iterator[None]:
 def _handlers(resume: str | None) -> Iterator[None]:
     usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     ours = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
-    if threading.current_thread() is not threading.main_thread() or hasattr(sys, "ps1") or not ours:
+    if threading.current_thread() is not threading.main_thread() or hasattr(sys, "ps1"):
         yield
+        return
+    if not ours:
+        with _watches[-1].within(resume) if _watches else contextlib.nullcontext():
+            yield
         return
     watch = _Watch(ours, resume)
     _watches.append(watch)
@@ -214,6 +218,16 @@ class _Watch:
         self._thread.join()
         os.close(self._telling)
         os.close(self._listening)
+
+    @contextlib.contextmanager
+    def within(self, resume: str | None) -> Iterator[None]:
+        """A block inside this one, which knows better how to go on."""
+        before = self._resume
+        self._resume = before if resume is None else resume
+        try:
+            yield
+        finally:
+            self._resume = before
 
     def put_back(self) -> None:
         """The handlers that were there before."""

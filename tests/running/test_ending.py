@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_eval_mdlm.__main__ import OF_LM_EVAL
 from lm_eval_mdlm.errors import is_told
 from lm_eval_mdlm.running import ending
 from lm_eval_mdlm.running.ending import Terminated, ends_on_signals, last_act
@@ -194,9 +195,26 @@ CAUGHT = """
 """
 
 
+@pytest.mark.parametrize("number", NAMES)
+def test_the_command_line_ends_in_order_before_anything_heavy_is_imported(number):
+    slow_import = """
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in ("lm_eval", "torch", "numpy", "transformers"):
+                    ready(), time.sleep(60)
+        sys.meta_path.insert(0, Slow())
+        sys.argv = ["lm-eval-mdlm", "run", "--model", "mdlm"]
+        __import__("lm_eval_mdlm.__main__").__main__.main()
+    """
+    code, out, errors = run(slow_import, (0, number))
+    assert (code, out) == (CODES[number], "")
+    assert errors == f"lm_eval_mdlm: stopped by {NAMES[number]}; {OF_LM_EVAL}\n"
+
+
 @pytest.mark.parametrize("hang", [C_CALL, CAUGHT], ids=["c_call", "caught"])
 def test_a_main_thread_that_does_not_come_out_is_not_waited_for(hang):
-    code = "    ending.GRACE = 0.3\n    with last_act(act), ends_on_signals('go on'):" + hang
+    nested = "ends_on_signals('begin anew'), ends_on_signals('go on'), ends_on_signals(None)"  # the innermost that says
+    code = f"    ending.GRACE = 0.3\n    with last_act(act), {nested}:" + hang
     status, out, errors = run(code, (1, signal.SIGTERM))  # well into the wait
     assert (status, out) == (143, "act\n")
     assert errors == "\nlm_eval_mdlm: error: stopped by SIGTERM, without what would not end within 0 s; go on\n"
