@@ -23,6 +23,7 @@ from .disks import told_of_disks
 from .evaluation import validation_rows
 from .launch import Launch, warning_of_idle_gpus
 from .layout import Layout, layout_of
+from .memory import told_of_memory
 from .networks import Source, TrainableNetwork, require_peft, with_lora
 from .objective import MaskedDenoising
 from .optimisers import OPTIMISERS
@@ -44,9 +45,10 @@ def train(config: TrainingConfig) -> dict[str, float]:
 
     Raises:
         UsageError: For options, files or checkpoints that cannot be used, and for a folder that cannot be written
-            before anything has been; or if a disk is full later, when the checkpoints that are whole stay.
+            before anything has been; or if a disk is full or memory runs out later, when the checkpoints that are whole
+            stay.
     """
-    with told_of_disks(Path(config.out)):
+    with told_of_disks(Path(config.out)), told_of_memory(config):
         return _trained(config)
 
 
