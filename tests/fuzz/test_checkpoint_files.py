@@ -9,17 +9,24 @@ from hypothesis import strategies as st
 
 from lm_eval_mdlm.checkpoints.adapter import Adapter
 from lm_eval_mdlm.checkpoints.checkpoint import Checkpoint
+from lm_eval_mdlm.checkpoints.encoders import _outline
 from lm_eval_mdlm.checkpoints.families.known import FAMILIES, family_of
+from lm_eval_mdlm.checkpoints.families.stored_form import stored_shapes
 from lm_eval_mdlm.checkpoints.low_rank import LowRankUpdate
 from lm_eval_mdlm.checkpoints.raw_config import RawConfig
 from lm_eval_mdlm.checkpoints.tokenizer import load_tokenizer, special_tokens
-from lm_eval_mdlm.checkpoints.weights import check_weights, stored_weights, weight_files
+from lm_eval_mdlm.checkpoints.weights import check_weights, expected_weights, stored_weights, weight_files
 from tests.fuzz.inputs import changed, damaged, fuzz, sizes, told
 from tests.tiny import dream_config, llada_config, make_checkpoint
+from tests.tiny_families import FAMILIES as MORE_FAMILIES, make_config
 
 
 SHAPE = {"hidden": 64, "layers": 2, "heads": 4, "kv_heads": 4, "ffn": 96, "vocab": 512, "max_length": 512}
 CONFIGS = tuple(make(**SHAPE, tied=False, qkv_bias=False) for make in (llada_config, dream_config))
+MORE_CONFIGS = tuple(make_config(family, **SHAPE, tied=False, first_added=480) for family in MORE_FAMILIES)
+BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "vocab_size": 512, "hidden_size": 64}
+ENCODER = {**BERT, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96, "type_vocab_size": 2}
+ALL_CONFIGS = (*CONFIGS, *MORE_CONFIGS, ENCODER)
 MOST_MEMORY = 50e6
 """Bytes that Python may take for one configuration."""
 SHARDS = {"a": "x.safetensors", "b": "y.safetensors"}
@@ -47,6 +54,35 @@ def test_a_configuration_is_refused_or_becomes_one_of_transformers(number, tmp_p
             told(lambda: special_tokens(raw, None, vocab_size=architecture.config.vocab_size, family=family))
 
     fuzz(number, check, changed(*CONFIGS, most=2).map(as_bytes) | damaged(*map(as_bytes, CONFIGS)))
+
+
+@sizes(120, 12_000)
+def test_sizes_beyond_all_measure_are_refused_or_have_shapes(number, tmp_path):
+    def check(choice):
+        config, names, value = choice
+        (tmp_path / "config.json").write_bytes(as_bytes({**config, **dict.fromkeys(names, value)}))
+        raw = RawConfig.read(tmp_path)
+        family = family_of(raw)
+        tracemalloc.start()
+        try:
+            architecture = told(lambda: family.architecture(raw))
+            if architecture and architecture.config.num_hidden_layers <= 8:  # more of them take time, and tell no more
+                if family.encoder:
+                    told(lambda: _outline(raw, architecture))
+                else:
+                    shapes = told(lambda: expected_weights(architecture))
+                    stored_shapes(architecture.stored_forms, shapes)
+            taken = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert taken < MOST_MEMORY
+
+    def choices(config):
+        numbers = [name for name, value in config.items() if type(value) is int and not name.endswith("_id")]
+        some = st.just(numbers) | st.lists(st.sampled_from(numbers), min_size=1, max_size=4)
+        return st.tuples(st.just(config), some, st.sampled_from([1, 2, 3, 64, 1024, 4096, 10**6, 2**24, 10**9, 10**30]))
+
+    fuzz(number, check, st.one_of(*map(choices, ALL_CONFIGS)))
 
 
 @sizes(150, 6_000)

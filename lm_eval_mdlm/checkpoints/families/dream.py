@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM,
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .measure import within_measure
 
 
 ACCEPTED = {**plain.PLAIN, "use_mrope": (False, None)}
@@ -36,7 +37,7 @@ class Dream(Family):
         sizes = plain.decoder_sizes(raw, head_dim=False)
         sizes["max_position_embeddings"] = min(sizes["max_position_embeddings"], CONTEXT)
         config = Qwen2Config(intermediate_size=raw.integer("intermediate_size"), use_sliding_window=False, **sizes)
-        return Architecture(network=Qwen2ForCausalLM, config=config)
+        return Architecture(network=Qwen2ForCausalLM, config=within_measure(raw, config))
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         # Named, because the automatic class follows the checkpoint to tokenizer code of its own.

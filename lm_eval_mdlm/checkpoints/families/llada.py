@@ -14,6 +14,7 @@ from transformers import (
 
 from ..raw_config import MOST, MOST_LAYERS, RawConfig
 from .family import Architecture, Family
+from .measure import within_measure
 
 
 BLOCK_PARTS = {
@@ -104,7 +105,7 @@ class LLaDA(Family):
         biased = raw.flag("include_qkv_bias", False)
         return Architecture(
             network=Qwen2ForCausalLM if biased else LlamaForCausalLM,
-            config=(Qwen2Config if biased else LlamaConfig)(**options),
+            config=within_measure(raw, (Qwen2Config if biased else LlamaConfig)(**options)),
             key_mapping=KEY_MAPPING,
             float32_rope=raw.flag("rope_full_precision", True),
         )

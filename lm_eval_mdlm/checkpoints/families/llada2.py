@@ -8,6 +8,7 @@ from transformers import Glm4MoeConfig, PreTrainedTokenizerBase, PreTrainedToken
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .measure import MOST_EXPERTS, within_measure
 from .stored_form import ExpertsOneByOne, FusedQueryKeyValue
 
 
@@ -78,7 +79,7 @@ class LLaDA2(Family):
 
         return Architecture(
             network=LLaDA2ForCausalLM,
-            config=_config(raw),
+            config=within_measure(raw, _config(raw)),
             key_mapping=KEY_MAPPING,
             stored_forms=(ExpertsOneByOne(), FusedQueryKeyValue()),
             has_experts=True,
@@ -97,7 +98,7 @@ class LLaDA2(Family):
 
 def _config(raw: RawConfig) -> Glm4MoeConfig:
     sizes = plain.decoder_sizes(raw)
-    num_experts, num_groups = raw.integer("num_experts"), raw.integer("n_group")
+    num_experts, num_groups = raw.integer("num_experts", most=MOST_EXPERTS), raw.integer("n_group")
     if num_experts % num_groups or num_experts // num_groups < 2:
         raise raw.refusal("n_group", f"must divide num_experts={num_experts} into groups of 2 or more")
     chosen, admitted = raw.integer("num_experts_per_tok"), raw.integer("topk_group")

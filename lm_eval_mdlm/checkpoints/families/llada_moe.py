@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .measure import MOST_EXPERTS, within_measure
 from .stored_form import ExpertsOneByOne
 
 
@@ -51,20 +52,25 @@ class LLaDAMoE(Family):
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
         sizes = plain.decoder_sizes(raw, head_dim=False)
+        num_experts = raw.integer("num_experts", most=MOST_EXPERTS)
         config = Qwen3MoeConfig(
             **sizes,
             head_dim=sizes["hidden_size"] // sizes["num_attention_heads"],
             intermediate_size=raw.integer("dense_intermediate_size"),
             moe_intermediate_size=raw.integer("expert_intermediate_size"),
-            num_experts=raw.integer("num_experts"),
-            num_experts_per_tok=raw.integer("num_experts_per_tok"),
+            num_experts=num_experts,
+            num_experts_per_tok=raw.integer("num_experts_per_tok", most=num_experts),
             norm_topk_prob=False,
             mlp_only_layers=_dense_layers(raw, sizes["num_hidden_layers"]),
             decoder_sparse_step=1,
             use_sliding_window=False,
         )
-        forms = (ExpertsOneByOne(),)
-        return Architecture(network=Qwen3MoeForCausalLM, config=config, stored_forms=forms, has_experts=True)
+        return Architecture(
+            network=Qwen3MoeForCausalLM,
+            config=within_measure(raw, config),
+            stored_forms=(ExpertsOneByOne(),),
+            has_experts=True,
+        )
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         return PreTrainedTokenizerFast.from_pretrained(str(folder), trust_remote_code=False)

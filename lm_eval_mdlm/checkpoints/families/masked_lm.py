@@ -9,6 +9,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, 
 
 from ..raw_config import RawConfig
 from .family import Architecture, Family
+from .measure import refuse_absurd_encoder
 
 
 UNFIT = {
@@ -71,4 +72,5 @@ def _config(raw: RawConfig, model_type: str) -> Any:
         value = getattr(config, name, None)
         if value is not None and (type(value) is not int or value < 1):
             raise raw.refusal(name, "must be a positive whole number")
+    refuse_absurd_encoder(raw, config)
     return config

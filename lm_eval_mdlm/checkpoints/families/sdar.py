@@ -15,6 +15,7 @@ from transformers import (
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .measure import MOST_EXPERTS, within_measure
 from .stored_form import ExpertsOneByOne
 
 
@@ -47,20 +48,25 @@ class SDAR(Family):
             return self._with_experts(raw)
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
-        return Architecture(network=Qwen3ForCausalLM, config=Qwen3Config(**_sizes(raw)))
+        return Architecture(network=Qwen3ForCausalLM, config=within_measure(raw, Qwen3Config(**_sizes(raw))))
 
     def _with_experts(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED_OF_EXPERTS)
         raw.refuse_unknown({*ACCEPTED_OF_EXPERTS, *TRANSLATED, *TRANSLATED_OF_EXPERTS, *UNUSED})
+        num_experts = raw.integer("num_experts", most=MOST_EXPERTS)
         config = Qwen3MoeConfig(
             **_sizes(raw),
             moe_intermediate_size=raw.integer("moe_intermediate_size"),
-            num_experts=raw.integer("num_experts"),
-            num_experts_per_tok=raw.integer("num_experts_per_tok"),
+            num_experts=num_experts,
+            num_experts_per_tok=raw.integer("num_experts_per_tok", most=num_experts),
             norm_topk_prob=raw.flag("norm_topk_prob"),
         )
-        forms = (ExpertsOneByOne(),)
-        return Architecture(network=Qwen3MoeForCausalLM, config=config, stored_forms=forms, has_experts=True)
+        return Architecture(
+            network=Qwen3MoeForCausalLM,
+            config=within_measure(raw, config),
+            stored_forms=(ExpertsOneByOne(),),
+            has_experts=True,
+        )
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         # Named, because the automatic class follows the checkpoint to tokenizer code of its own.

@@ -7,6 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
+from .measure import within_measure
 
 
 ACCEPTED = {**plain.PLAIN, "attention_bias": (False, None), "mlp_bias": (False, None)}
@@ -38,8 +39,11 @@ class StableDiffCoder(Family):
     def architecture(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *plain.WITHOUT_EFFECT})
-        config = LlamaConfig(intermediate_size=raw.integer("intermediate_size"), **plain.decoder_sizes(raw))
-        return Architecture(network=LlamaForCausalLM, config=config)
+        sizes = plain.decoder_sizes(raw)
+        if sizes["hidden_size"] % sizes["num_attention_heads"]:  # Llama asks for it even where head_dim is stated
+            raise raw.refusal("num_attention_heads", f"must divide hidden_size={sizes['hidden_size']}")
+        config = LlamaConfig(intermediate_size=raw.integer("intermediate_size"), **sizes)
+        return Architecture(network=LlamaForCausalLM, config=within_measure(raw, config))
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         return PreTrainedTokenizerFast.from_pretrained(str(folder), trust_remote_code=False)
