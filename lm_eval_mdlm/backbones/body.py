@@ -15,6 +15,7 @@ from .layers import TransformersLayers
 from .layout import Layout
 from .one_line import in_one_line
 from .rotary import RotaryTable
+from .shortage import is_out_of_memory
 
 
 logger = logging.getLogger(__name__)
@@ -71,9 +72,9 @@ def _fused(network: Any, table: RotaryTable, products: MatrixProducts) -> Any:
         fused = FusedLayers(network, table, products)
         token_ids = torch.zeros(TRIAL_TOKENS, dtype=torch.long)
         fused(token_ids, Layout.of([TRIAL_TOKENS], TRIAL_TOKENS), token_ids)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        if is_out_of_memory(error):
+            raise
         logger.warning(
             "Triton cannot run its kernels here (%s), so that layers run unfused, and more slowly.", in_one_line(error)
         )

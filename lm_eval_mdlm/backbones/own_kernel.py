@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .one_line import in_one_line
+from .shortage import is_out_of_memory
 
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ def _why_not(device: torch.device, dtype: torch.dtype, head_width: int) -> str |
     starts = torch.tensor([0, 1], dtype=torch.int32, device=device)
     try:
         attend_any(token, token, token, starts, starts, 1, scale=1.0, visible=starts[1:])
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        if is_out_of_memory(error):
+            raise
         return f"Triton cannot run its kernel here ({in_one_line(error)})"
     return None

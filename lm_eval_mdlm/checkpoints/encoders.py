@@ -7,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from ..backbones.encoder import EncoderBackbone, Frame
+from ..backbones.shortage import is_out_of_memory
 from ..errors import UsageError
 from .beside import without_report
 from .checkpoint import Checkpoint
@@ -81,6 +82,8 @@ def load_encoder(
     except UsageError:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise _not_run(checkpoint, error) from None
     return backbone, network
 
@@ -101,20 +104,14 @@ def _outline(raw: RawConfig, architecture: Architecture) -> Any:
 def _network(checkpoint: Checkpoint, architecture: Architecture, placement: Placement) -> Any:
     checkpoint.fetch_weights()
     origins = _Origins(checkpoint)
-    try:
-        with without_report():
-            network = read_network(
-                checkpoint.folder,
-                architecture,
-                dtype=placement.dtype,
-                attention="sdpa" if architecture.network._supports_sdpa else "eager",
-                device_map=placement.device_map,
-            )
-    except torch.OutOfMemoryError:
-        raise UsageError(
-            f"{checkpoint.folder}: the weights do not fit on {placement.device} as {placement.dtype}; use a narrower "
-            f"dtype."
-        ) from None
+    with without_report():
+        network = read_network(
+            checkpoint.folder,
+            architecture,
+            dtype=placement.dtype,
+            attention="sdpa" if architecture.network._supports_sdpa else "eager",
+            device_map=placement.device_map,
+        )
     refuse_not_finite(network, origins)
     return network.eval().requires_grad_(False)
 

@@ -29,6 +29,7 @@ from .probe import prove_bidirectional
 from .probe_fit import clearly_better
 from .quantised import Quantisation, check_quantised
 from .raw_config import RawConfig
+from .room import in_given_room
 from .tokenizer import load_tokenizer, special_tokens
 from .visibility import grid_block_of
 from .weights import check_weights, expected_weights
@@ -86,25 +87,26 @@ def load_backbone(
     tokens = special_tokens(raw, tokenizer, vocab_size=vocab_size, family=kind, mask_token_id=mask_token_id)
     placement.refuse_gaps(expected_weights(architecture))
     attention = best_attention(placement.device, placement.dtype)
-    network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
-    backbone = PackedBackbone(
-        network,
-        family=kind.name,
-        tokens=tokens,
-        tokenizer=tokenizer,
-        shift=kind.shift,
-        float32_rope=architecture.float32_rope,
-        device=placement.device,
-        grid_block=grid_block,
-        description={
-            **_recognised(kind, grid_block, architecture, placement),
-            **quantised,
-            "pretrained": pretrained,
-            **_describe(checkpoint, placement, device_map, network, attention),
-            **({} if adapter is None else adapter.description),
-        },
-    )
-    _examine(backbone, pretrained)
+    with in_given_room(pretrained, placement, spreads=True):
+        network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
+        backbone = PackedBackbone(
+            network,
+            family=kind.name,
+            tokens=tokens,
+            tokenizer=tokenizer,
+            shift=kind.shift,
+            float32_rope=architecture.float32_rope,
+            device=placement.device,
+            grid_block=grid_block,
+            description={
+                **_recognised(kind, grid_block, architecture, placement),
+                **quantised,
+                "pretrained": pretrained,
+                **_describe(checkpoint, placement, device_map, network, attention),
+                **({} if adapter is None else adapter.description),
+            },
+        )
+        _examine(backbone, pretrained)
     return backbone
 
 
@@ -122,14 +124,16 @@ def _encoder(
             f"peft={adapter.name} is for decoders such as LLaDA and Dream, and {checkpoint.pretrained} is an encoder; "
             f"leave it out."
         )
-    backbone, network = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id)
+    with in_given_room(checkpoint.pretrained, placement, spreads=False):
+        backbone, network = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id)
     backbone.description = {
         "family": family.name,
         "pretrained": checkpoint.pretrained,
         **_describe(checkpoint, placement, device_map, network, network.config._attn_implementation),
         **backbone.description,
     }
-    _probe(backbone, checkpoint.pretrained)
+    with in_given_room(checkpoint.pretrained, placement, spreads=False):
+        _probe(backbone, checkpoint.pretrained)
     return backbone
 
 
@@ -233,20 +237,14 @@ def _compare_readings(backbone: PackedBackbone, source: str) -> None:
 
 
 def _load_network(folder: Path, architecture: Architecture, placement: Placement, attention: str) -> Any:
-    try:
-        network = read_network(
-            folder,
-            architecture,
-            dtype=placement.dtype,
-            attention=attention,
-            experts=best_experts(placement.device),
-            device_map=placement.device_map,
-        )
-    except torch.OutOfMemoryError:
-        raise UsageError(
-            f"{folder}: the weights do not fit on {placement.device} as {placement.dtype}; use a narrower dtype or "
-            f"device_map='auto'."
-        ) from None
+    network = read_network(
+        folder,
+        architecture,
+        dtype=placement.dtype,
+        attention=attention,
+        experts=best_experts(placement.device),
+        device_map=placement.device_map,
+    )
     if placement.device.type == "cpu":
         stabilise(network)
         stabilise_routers(network)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..backbones.backbone import Backbone
 from ..backbones.one_line import in_one_line
+from ..backbones.shortage import is_out_of_memory
 from ..decoding.bias import biased
 from ..decoding.logits import LogitRule
 from ..decoding.statistics import divergence, statistics
@@ -120,9 +121,9 @@ def reader_for(backbone: Backbone) -> StatisticsReader:
         target = torch.zeros(1, dtype=torch.long, device=backbone.device)
         for scale, targets in itertools.product((0.0, 1.0), (None, target)):  # each is a kernel of its own
             reader(LogitRule((), scale), logits, logits if scale else None, targets)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # Triton passes on whatever its C compiler, linker or driver says
+        if is_out_of_memory(error):
+            raise
         logger.warning("Statistics are read without Triton (%s), and more slowly.", in_one_line(error))
         return PlainStatistics()
     return reader

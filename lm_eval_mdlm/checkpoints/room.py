@@ -1,0 +1,29 @@
+"""What is said where a checkpoint is loaded and memory runs out."""
+
+import contextlib
+from collections.abc import Iterator
+
+from ..backbones.shortage import is_out_of_memory
+from ..errors import UsageError
+from .placement import Placement
+
+
+@contextlib.contextmanager
+def in_given_room(source: str, placement: Placement, *, spreads: bool) -> Iterator[None]:
+    """A lack of memory within becomes a UsageError in one line.
+
+    Args:
+        source: The checkpoint, as the user named it.
+        placement: Where its network goes.
+        spreads: Whether a `device_map` would help.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UsageError) or not is_out_of_memory(error):
+            raise
+        spread = " or device_map='auto'" if spreads else ""
+        raise UsageError(
+            f"{source}: the weights and a first pass do not fit on {placement.device} as {placement.dtype}; use a "
+            f"narrower dtype{spread}, or free memory there."
+        ) from None
