@@ -1,13 +1,16 @@
 """Text of others where a person or a program reads it: nothing in it acts."""
 
+import re
 import unicodedata
 from typing import Any
 
 
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that make a reader see others in another order."""
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """By which spreadsheets take a cell for a formula; the last four are full-width forms that some of them read too."""
+_NEXT_CELLS = re.compile(r"([;|\t\r\n]\"*)(?=[=+\-@＝＋－＠])")
+"""Where a spreadsheet that takes one of these for the separator begins a cell, whatever quotes are around the text."""
 
 
 def visible(text: str) -> str:
@@ -19,13 +22,15 @@ def visible(text: str) -> str:
 
 
 def spreadsheet_cell(value: Any) -> Any:
-    """A value for a CSV file: a text that a spreadsheet would run as a formula begins with an apostrophe instead.
+    """A value for a CSV file: before what a spreadsheet would run as a formula stands an apostrophe.
 
+    That is at the beginning of a text, and behind what some spreadsheets take for the separator in place of the comma.
     Numbers and all other values stay as they are.
     """
-    if isinstance(value, str) and value.startswith(_BEGIN_FORMULAS):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    begin = "'" if value.startswith(_BEGIN_FORMULAS) else ""
+    return begin + _NEXT_CELLS.sub(r"\g<1>'", value)
 
 
 def _spelt(character: str) -> str:
