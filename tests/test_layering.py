@@ -21,7 +21,7 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "engine": {"errors", "decoding", "canvas", "backbones"},
     "options": {"errors", "decoding", "canvas", "engine"},
     "running": {"errors", "decoding", "canvas", "recordings", "backbones", "engine", "options"},
-    "checkpoints": {"errors", "backbones"},
+    "checkpoints": {"showing", "errors", "backbones"},
     "scoring": {"errors"},
     "traces": {"errors", "running", "scoring"},
     "report": {"showing", "errors", "recordings"},

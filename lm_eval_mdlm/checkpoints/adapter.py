@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, as_a_name
+from ..showing.visible import visible
 from .checkpoint import Checkpoint, commit_of, fetch, is_hub_id
 from .fingerprint import fingerprint, fingerprint_of_files
 from .inside import read_object, refuse_what_leads_outside
@@ -127,7 +128,8 @@ class Adapter:
             )
         if is_other:
             logger.warning(
-                "peft=%s was trained on %s; whether pretrained=%s is the same is not known.", *(self.name, base, given)
+                "peft=%s was trained on %s; whether pretrained=%s is the same is not known.",
+                *(self.name, visible(str(base)), given),
             )
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..showing.visible import visible
 from .families.family import Architecture
 
 
@@ -21,7 +22,7 @@ def without_use(folder: Path, architecture: Architecture, names: Iterable[str]) 
     if known:
         logger.warning(
             "%s: %d stored weights beside the masked-LM head are not used (%s).",
-            *(folder, len(known), ", ".join(sorted({name.rsplit(".", 1)[0] for name in known}))),
+            *(folder, len(known), visible(", ".join(sorted({name.rsplit(".", 1)[0] for name in known})))),
         )
     return [name for name in names if name not in known]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,4 +26,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = vars(parser().parse_args(arguments))
     from ..harness.frequencies import count_file  # after parsing: --help does not wait for torch
 
-    print(count_file(**chosen))
+    print(visible(count_file(**chosen)))

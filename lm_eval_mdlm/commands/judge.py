@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,4 +38,4 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
     register()
     from ..harness.judging import JudgeOptions, judge_file  # after parsing: --help does not wait for torch
 
-    print(judge_file(JudgeOptions(**chosen)))
+    print(visible(judge_file(JudgeOptions(**chosen))))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 from .arguments import add_prompt_options, positive
 
 
@@ -45,4 +46,4 @@ def main(arguments: Sequence[str] | None, register: Callable[[], None]) -> None:
 
     summary = make_traces(PosteriorOptions(**chosen))
     if summary is not None:
-        print(summary)
+        print(visible(summary))

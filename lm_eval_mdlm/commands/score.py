@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,4 +34,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     summary = score_file(ScoreOptions(**chosen))
     if summary is not None:
-        print(summary)
+        print(visible(summary))

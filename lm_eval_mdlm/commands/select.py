@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import print_usage_errors_in_one_line
+from ..showing.visible import visible
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,4 +27,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ..traces.selection import Selection, select_file  # after parsing, so that --help is quick
 
     traces, output = chosen.pop("traces"), chosen.pop("output")
-    print(select_file(traces, output, Selection(**chosen)))
+    print(visible(select_file(traces, output, Selection(**chosen))))

@@ -19,6 +19,7 @@ from ..options.decoding import DecodingConfig
 from ..options.values import number
 from ..running.room import check_takes
 from ..showing.private import public
+from ..showing.visible import visible
 from .cells import write_table
 from .model import MDLM
 from .sweep_config import Cell, Prompt, SweepConfig, ways_of_one_seed
@@ -103,7 +104,7 @@ def run_sweep(config: SweepConfig, output: Path, share: Share = WHOLE) -> Outcom
             except Exception as error:  # whatever ends one cell is told, and the others go on
                 model.processes.fail_with(error)  # a task's code may have raised in this process alone
                 failed[cell.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-                logger.error("cell %s failed: %s", cell.name, failed[cell.name])
+                logger.error("cell %s failed: %s", cell.name, visible(failed[cell.name]))
             progress.ended(shown=model.rank == 0)
     if has_table and len(failed) < len(cells):
         write_table(output, [cell for cell in cells if cell.name not in failed])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...errors import UsageError
+from ...showing.visible import visible
 
 
 WIDTH = 100
@@ -21,7 +22,7 @@ class Findings:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+        self._say: Callable[[str], None] = lambda line: say(visible(line))
         self.failed = False
         """Whether a run would fail for any reason found so far."""
 
