@@ -138,7 +138,14 @@ class TrainingConfig:
     def check_same(self, path: Path) -> None:
         """UsageError if the run recorded in `path` had other options."""
         # Options that are newer than the run had their defaults in it.
-        before = {field.name: field.default for field in dataclasses.fields(self)} | json.loads(path.read_text())
+        before: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}
+        try:
+            before |= dict(json.loads(path.read_text()).items())
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise UsageError(
+                f"--resume: {path} must be as finetune wrote it ({type(error).__name__}: {error}); restore it, or name "
+                f"another --out."
+            ) from None
         for name, value in self.record().items():
             if before[name] != value:
                 raise UsageError(

@@ -39,8 +39,10 @@ def mark_complete(folder: Path) -> None:
 def is_complete(folder: Path) -> bool:
     """Whether the checkpoint was marked, and all files it had then are still there in their sizes."""
     try:
-        marked: dict[str, int] = json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError):
+        marked = json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(marked, dict):
         return False
     sizes = _sizes(folder)
     return all(sizes.get(name) == size for name, size in marked.items())

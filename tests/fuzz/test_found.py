@@ -14,6 +14,7 @@ from lm_eval_mdlm.checkpoints.raw_config import RawConfig
 from lm_eval_mdlm.errors import UsageError
 from lm_eval_mdlm.harness.arguments import options_of
 from lm_eval_mdlm.harness.cells import write_table
+from lm_eval_mdlm.harness.doctor.comparing import compare
 from lm_eval_mdlm.harness.documents import fill_in_documents
 from lm_eval_mdlm.harness.failed import failed_documents
 from lm_eval_mdlm.harness.gold import gold_answer
@@ -26,9 +27,11 @@ from lm_eval_mdlm.report.provenance import runs_table
 from lm_eval_mdlm.running.journal_lines import records_of
 from lm_eval_mdlm.running.output import write_lines
 from lm_eval_mdlm.traces.trace import Trace, read_traces
+from lm_eval_mdlm.training.config import TrainingConfig
 from lm_eval_mdlm.training.examples import read_examples
+from lm_eval_mdlm.training.resuming import MARKER, is_complete
 from tests.fuzz.test_documents import Task
-from tests.fuzz.test_stores import ROWS
+from tests.fuzz.test_stores import ESTIMATE, ROWS, TAKEN
 from tests.fuzz.test_sweeps import RESULTS
 from tests.recordings import made
 from tests.report.by_hand import write_run
@@ -179,6 +182,23 @@ def test_a_temperature_of_a_task_that_is_no_number_is_told_by_a_sweep():
 def test_a_token_id_of_thousands_of_digits_is_taken_for_a_text():
     """No tokenizer has it, and the refusal that follows is the one of texts."""
     assert values.tokens("suppress_tokens", "9" * 5000) == ("9" * 5000,)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "brackets"])
+def test_a_record_of_training_that_is_none_is_refused_and_no_checkpoint_is_whole_by_it(tmp_path, text):
+    for name in ("training.json", MARKER):
+        (tmp_path / name).write_bytes(text)
+    with pytest.raises(UsageError, match="must be as finetune wrote it"):
+        TrainingConfig(pretrained="x", data="d", out=str(tmp_path)).check_same(tmp_path / "training.json")
+    assert not is_complete(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [None, "", 10**400], ids=["none", "empty", "huge"])
+def test_seconds_that_are_none_are_refused_beside_an_estimate(tmp_path, seconds):
+    ESTIMATE.write(tmp_path / "estimate.json")
+    (tmp_path / "results.json").write_text(json.dumps({**TAKEN, "total_evaluation_time_seconds": seconds}))
+    with pytest.raises(UsageError, match="must be as doctor and lm_eval wrote them"):
+        compare(tmp_path / "estimate.json", tmp_path / "results.json", print)
 
 
 def test_the_page_of_faults_names_every_test_here_and_no_other_that_is_not():

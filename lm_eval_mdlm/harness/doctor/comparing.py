@@ -27,11 +27,19 @@ def compare(estimate: Path, results: Path, say: Callable[[str], None] = print) -
     foreseen = Estimate.read(estimate)
     path = _results_file(results)
     taken = _read(path)
+    try:
+        differences, figures = list(_differences(foreseen, taken)), list(_figures(foreseen, taken))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"--compare {estimate} and --results {path} must be as doctor and lm_eval wrote them "
+            f"({type(error).__name__}: {error}); correct them."
+        ) from None
     findings = Findings(say)
     with findings.section(f"{estimate} beside {path.name}"):
-        for difference in _differences(foreseen, taken):
+        for difference in differences:
             findings.fail(difference)
-        _tell(findings, foreseen, taken)
+        for figure in figures:
+            findings.ok(figure)
     return not findings.failed
 
 
@@ -43,22 +51,22 @@ def off(foreseen: float, taken: float) -> str:
     return f"{abs(error):.0%} too {'high' if error > 0 else 'low'}" if abs(error) >= 0.005 else "right to 0.5%"
 
 
-def _tell(findings: Findings, foreseen: Estimate, taken: Mapping[str, Any]) -> None:
+def _figures(foreseen: Estimate, taken: Mapping[str, Any]) -> Iterator[str]:
     for name, own in foreseen.tasks.items():
         # The same under every filter.
         counted = (value for key, value in taken["results"].get(name, {}).items() if key.startswith("nfe,"))
         nfe = next(counted, None)
         if nfe is not None:
-            findings.ok(f"{name}: nfe {own.nfe:.1f} foreseen, {nfe:.1f} taken: {off(own.nfe, nfe)}")
+            yield f"{name}: nfe {own.nfe:.1f} foreseen, {nfe:.1f} taken: {off(own.nfe, nfe)}"
     seconds = float(taken["config"]["mdlm"]["totals_of_rank_0"]["seconds"])
-    findings.ok(
+    yield (
         f"answers: {duration(foreseen.answer_seconds)} ± {foreseen.relative_error:.0%} foreseen, {duration(seconds)} "
         f"taken: {off(foreseen.answer_seconds, seconds)}"
     )
     total = float(taken["total_evaluation_time_seconds"])
     known = foreseen.load_seconds + foreseen.prepare_seconds
     rest = total - seconds - known
-    findings.ok(
+    yield (
         f"whole command: {duration(total)}: answers {duration(seconds)}, loading about "
         f"{duration(foreseen.load_seconds)}, writing requests about {duration(foreseen.prepare_seconds)}, and "
         f"{duration(max(rest, 0.0))} of the harness's own, of which no estimate is made"
