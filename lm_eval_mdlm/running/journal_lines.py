@@ -80,7 +80,7 @@ def records_of(path: Path) -> Iterator[tuple[str, int, int]]:
         UsageError: For a file that is damaged, foreign, of a newer package, or unreadable.
     """
     try:
-        with only_a_file(path).open("rb") as file:
+        with open(only_a_file(path), "rb") as file:
             yield from _records(path, file)
     except OSError as error:
         raise UsageError(f"journal file {path} cannot be read: {error.strerror}; make it readable.") from None
