@@ -106,8 +106,7 @@ def load_backbone(
                 **({} if adapter is None else adapter.description),
             },
         )
-        _examine(backbone, pretrained)
-    return backbone
+        return _examined(backbone, pretrained)
 
 
 def _encoder(
@@ -212,9 +211,10 @@ def _describe(
     }
 
 
-def _examine(backbone: PackedBackbone, source: str) -> None:
+def _examined(backbone: PackedBackbone, source: str) -> PackedBackbone:
     _probe(backbone, source)
     _compare_readings(backbone, source)
+    return backbone
 
 
 def _probe(backbone: Backbone, source: str) -> None:
