@@ -45,7 +45,7 @@ def is_complete(folder: Path) -> bool:
     if not isinstance(marked, dict):
         return False
     sizes = _sizes(folder)
-    return all(sizes.get(name) == size for name, size in marked.items())
+    return all(name in sizes and sizes[name] == size for name, size in marked.items())
 
 
 def newest_complete(folder: Path) -> tuple[Path | None, list[Path]]:

@@ -193,6 +193,11 @@ def test_a_record_of_training_that_is_none_is_refused_and_no_checkpoint_is_whole
     assert not is_complete(tmp_path)
 
 
+def test_a_mark_that_lists_a_file_of_no_size_makes_no_checkpoint_whole(tmp_path):
+    (tmp_path / MARKER).write_text('{"gone.bin": null}')
+    assert not is_complete(tmp_path)
+
+
 @pytest.mark.parametrize("seconds", [None, "", 10**400], ids=["none", "empty", "huge"])
 def test_seconds_that_are_none_are_refused_beside_an_estimate(tmp_path, seconds):
     ESTIMATE.write(tmp_path / "estimate.json")
