@@ -187,8 +187,8 @@ def in_session(session: int) -> list[int]:
 @pytest.mark.parametrize("what", ["evaluation", "journal", "sweep", "posterior", "training"])
 def test_a_signal_at_any_moment_is_one_line_and_leaves_nobody(inputs, tmp_path, what, seconds, number):
     arguments = {
-        "evaluation": evaluation(inputs, tmp_path / "out", length=512),
-        "journal": evaluation(inputs, tmp_path / "out", f"journal={tmp_path / 'journal'}", length=512),
+        "evaluation": evaluation(inputs, tmp_path / "out", length=448),
+        "journal": evaluation(inputs, tmp_path / "out", f"journal={tmp_path / 'journal'}", length=448),
         "sweep": ["sweep", str(inputs / "sweep.yaml"), "--output", str(tmp_path / "out")],
         "posterior": posterior(inputs, tmp_path / "out", "--num_traces", "50"),
         "training": training(inputs, tmp_path / "out", steps=4000),
