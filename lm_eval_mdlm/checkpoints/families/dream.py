@@ -7,7 +7,6 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM,
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .measure import within_measure
 
 
 ACCEPTED = {**plain.PLAIN, "use_mrope": (False, None)}
@@ -31,13 +30,13 @@ class Dream(Family):
     def matches(self, raw: RawConfig) -> bool:
         return raw.values.get("model_type") == "Dream" and raw.values.get("architectures") == ["DreamModel"]
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *plain.WITHOUT_EFFECT})
         sizes = plain.decoder_sizes(raw, head_dim=False)
         sizes["max_position_embeddings"] = min(sizes["max_position_embeddings"], CONTEXT)
         config = Qwen2Config(intermediate_size=raw.integer("intermediate_size"), use_sliding_window=False, **sizes)
-        return Architecture(network=Qwen2ForCausalLM, config=within_measure(raw, config))
+        return Architecture(network=Qwen2ForCausalLM, config=config)
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         # Named, because the automatic class follows the checkpoint to tokenizer code of its own.

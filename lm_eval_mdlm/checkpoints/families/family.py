@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from ..raw_config import RawConfig
+from .measure import refuse_absurd_decoder, refuse_absurd_encoder
 from .stored_form import StoredForm
 
 
@@ -66,9 +67,15 @@ class Family(abc.ABC):
     def matches(self, raw: RawConfig) -> bool:
         """Whether a config.json is of this family."""
 
-    @abc.abstractmethod
     def architecture(self, raw: RawConfig) -> Architecture:
-        """Translate a config.json; UsageError for an option that is not mapped."""
+        """Translate a config.json; UsageError for an option that is not mapped, or sizes beyond all measure."""
+        translated = self._translated(raw)
+        (refuse_absurd_encoder if self.encoder else refuse_absurd_decoder)(raw, translated.config)
+        return translated
+
+    @abc.abstractmethod
+    def _translated(self, raw: RawConfig) -> Architecture:
+        """As `architecture`, but for sizes that are absurd only together."""
 
     @abc.abstractmethod
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:

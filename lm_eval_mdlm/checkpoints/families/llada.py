@@ -14,7 +14,6 @@ from transformers import (
 
 from ..raw_config import MOST, MOST_LAYERS, RawConfig
 from .family import Architecture, Family
-from .measure import within_measure
 
 
 BLOCK_PARTS = {
@@ -82,7 +81,7 @@ class LLaDA(Family):
     def matches(self, raw: RawConfig) -> bool:
         return raw.values.get("model_type") == "llada" and "d_model" in raw.values
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
         width, heads = raw.integer("d_model"), raw.integer("n_heads")
@@ -105,7 +104,7 @@ class LLaDA(Family):
         biased = raw.flag("include_qkv_bias", False)
         return Architecture(
             network=Qwen2ForCausalLM if biased else LlamaForCausalLM,
-            config=within_measure(raw, (Qwen2Config if biased else LlamaConfig)(**options)),
+            config=(Qwen2Config if biased else LlamaConfig)(**options),
             key_mapping=KEY_MAPPING,
             float32_rope=raw.flag("rope_full_precision", True),
         )

@@ -8,7 +8,7 @@ from transformers import Glm4MoeConfig, PreTrainedTokenizerBase, PreTrainedToken
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .measure import MOST_EXPERTS, within_measure
+from .measure import MOST_EXPERTS
 from .stored_form import ExpertsOneByOne, FusedQueryKeyValue
 
 
@@ -69,7 +69,7 @@ class LLaDA2(Family):
     def matches(self, raw: RawConfig) -> bool:
         return raw.values.get("model_type") in MODEL_TYPES
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         for name in OF_LATER_VERSIONS:
             if raw.values.get(name) is not None:
                 raise raw.refusal(name, "is of LLaDA2.2, whose router and edits are others than those of 2.0 and 2.1")
@@ -79,7 +79,7 @@ class LLaDA2(Family):
 
         return Architecture(
             network=LLaDA2ForCausalLM,
-            config=within_measure(raw, _config(raw)),
+            config=_config(raw),
             key_mapping=KEY_MAPPING,
             stored_forms=(ExpertsOneByOne(), FusedQueryKeyValue()),
             has_experts=True,

@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen3
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .measure import MOST_EXPERTS, within_measure
+from .measure import MOST_EXPERTS
 from .stored_form import ExpertsOneByOne
 
 
@@ -48,7 +48,7 @@ class LLaDAMoE(Family):
     def matches(self, raw: RawConfig) -> bool:
         return raw.values.get("model_type") == "llada" and raw.values.get("architectures") == ["LLaDAMoEModelLM"]
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
         sizes = plain.decoder_sizes(raw, head_dim=False)
@@ -67,7 +67,7 @@ class LLaDAMoE(Family):
         )
         return Architecture(
             network=Qwen3MoeForCausalLM,
-            config=within_measure(raw, config),
+            config=config,
             stored_forms=(ExpertsOneByOne(),),
             has_experts=True,
         )

@@ -9,7 +9,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING, 
 
 from ..raw_config import RawConfig
 from .family import Architecture, Family
-from .measure import refuse_absurd_encoder
 
 
 UNFIT = {
@@ -43,7 +42,7 @@ class MaskedLM(Family):
         model_type = raw.values.get("model_type")
         return isinstance(model_type, str) and model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         if not self.matches(raw):
             raise raw.refusal("model_type", "must be one that transformers loads as AutoModelForMaskedLM")
         model_type = raw.values["model_type"]
@@ -72,5 +71,4 @@ def _config(raw: RawConfig, model_type: str) -> Any:
         value = getattr(config, name, None)
         if value is not None and (type(value) is not int or value < 1):
             raise raw.refusal(name, "must be a positive whole number")
-    refuse_absurd_encoder(raw, config)
     return config

@@ -1,7 +1,5 @@
 """How large a network may be that a config.json asks for, told from its sizes before anything is made of it."""
 
-from typing import TypeVar
-
 from transformers import PreTrainedConfig
 
 from ..raw_config import MOST, MOST_LAYERS, RawConfig
@@ -13,11 +11,9 @@ MOST_EXPERTS_IN_ALL = 2**17
 MOST_WEIGHTS = 2**45
 """Of a network: some twenty times the largest published one, and few enough for sizes in bytes to be numbers."""
 
-C = TypeVar("C", bound=PreTrainedConfig)
 
-
-def within_measure(raw: RawConfig, config: C) -> C:
-    """The native configuration of a decoder; UsageError if its sizes multiply beyond all measure."""
+def refuse_absurd_decoder(raw: RawConfig, config: PreTrainedConfig) -> None:
+    """UsageError if the sizes of a decoder's native configuration multiply beyond all measure."""
     if (experts := _experts(config)) * config.num_hidden_layers > MOST_EXPERTS_IN_ALL:
         raise raw.refusal("num_experts", f"must be at most {MOST_EXPERTS_IN_ALL} over all layers")
     width, heads = config.hidden_size, config.num_attention_heads
@@ -30,7 +26,6 @@ def within_measure(raw: RawConfig, config: C) -> C:
     if total > MOST_WEIGHTS:
         name = next(name for name in ("hidden_size", "d_model") if name in raw.values)
         raise raw.refusal(name, f"must make a network of at most {MOST_WEIGHTS} weights, and makes one of some {total}")
-    return config
 
 
 def _experts(config: PreTrainedConfig) -> int:

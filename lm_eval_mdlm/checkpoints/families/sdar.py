@@ -15,7 +15,7 @@ from transformers import (
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .measure import MOST_EXPERTS, within_measure
+from .measure import MOST_EXPERTS
 from .stored_form import ExpertsOneByOne
 
 
@@ -43,12 +43,12 @@ class SDAR(Family):
     def matches(self, raw: RawConfig) -> bool:
         return raw.values.get("model_type") in ("sdar", "sdar_moe")
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         if "num_experts" in raw.values:
             return self._with_experts(raw)
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *UNUSED})
-        return Architecture(network=Qwen3ForCausalLM, config=within_measure(raw, Qwen3Config(**_sizes(raw))))
+        return Architecture(network=Qwen3ForCausalLM, config=Qwen3Config(**_sizes(raw)))
 
     def _with_experts(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED_OF_EXPERTS)
@@ -63,7 +63,7 @@ class SDAR(Family):
         )
         return Architecture(
             network=Qwen3MoeForCausalLM,
-            config=within_measure(raw, config),
+            config=config,
             stored_forms=(ExpertsOneByOne(),),
             has_experts=True,
         )

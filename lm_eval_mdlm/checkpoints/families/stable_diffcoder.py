@@ -7,7 +7,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase,
 from ..raw_config import RawConfig
 from . import decoder_sizes as plain
 from .family import Architecture, Family
-from .measure import within_measure
 
 
 ACCEPTED = {**plain.PLAIN, "attention_bias": (False, None), "mlp_bias": (False, None)}
@@ -36,14 +35,14 @@ class StableDiffCoder(Family):
             str(name).lower().startswith("stablediffcoder") for name in names
         )
 
-    def architecture(self, raw: RawConfig) -> Architecture:
+    def _translated(self, raw: RawConfig) -> Architecture:
         raw.accept(ACCEPTED)
         raw.refuse_unknown({*ACCEPTED, *TRANSLATED, *plain.WITHOUT_EFFECT})
         sizes = plain.decoder_sizes(raw)
         if sizes["hidden_size"] % sizes["num_attention_heads"]:  # Llama asks for it even where head_dim is stated
             raise raw.refusal("num_attention_heads", f"must divide hidden_size={sizes['hidden_size']}")
         config = LlamaConfig(intermediate_size=raw.integer("intermediate_size"), **sizes)
-        return Architecture(network=LlamaForCausalLM, config=within_measure(raw, config))
+        return Architecture(network=LlamaForCausalLM, config=config)
 
     def load_tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
         return PreTrainedTokenizerFast.from_pretrained(str(folder), trust_remote_code=False)
