@@ -87,7 +87,7 @@ def load_backbone(
     tokens = special_tokens(raw, tokenizer, vocab_size=vocab_size, family=kind, mask_token_id=mask_token_id)
     placement.refuse_gaps(expected_weights(architecture))
     attention = best_attention(placement.device, placement.dtype)
-    with in_given_room(pretrained, placement, spreads=True):
+    with in_given_room(pretrained, placement, "use a narrower dtype or device_map='auto'"):
         network = _weighted_network(checkpoint, adapter, architecture, placement, attention)
         backbone = PackedBackbone(
             network,
@@ -123,15 +123,14 @@ def _encoder(
             f"peft={adapter.name} is for decoders such as LLaDA and Dream, and {checkpoint.pretrained} is an encoder; "
             f"leave it out."
         )
-    with in_given_room(checkpoint.pretrained, placement, spreads=False):
+    with in_given_room(checkpoint.pretrained, placement, "use a narrower dtype"):
         backbone, network = load_encoder(checkpoint, raw, family, placement, mask_token_id=mask_token_id)
-    backbone.description = {
-        "family": family.name,
-        "pretrained": checkpoint.pretrained,
-        **_describe(checkpoint, placement, device_map, network, network.config._attn_implementation),
-        **backbone.description,
-    }
-    with in_given_room(checkpoint.pretrained, placement, spreads=False):
+        backbone.description = {
+            "family": family.name,
+            "pretrained": checkpoint.pretrained,
+            **_describe(checkpoint, placement, device_map, network, network.config._attn_implementation),
+            **backbone.description,
+        }
         _probe(backbone, checkpoint.pretrained)
     return backbone
 

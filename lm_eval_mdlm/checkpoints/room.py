@@ -9,21 +9,20 @@ from .placement import Placement
 
 
 @contextlib.contextmanager
-def in_given_room(source: str, placement: Placement, *, spreads: bool) -> Iterator[None]:
+def in_given_room(source: str, placement: Placement, way_out: str) -> Iterator[None]:
     """A lack of memory within becomes a UsageError in one line.
 
     Args:
         source: The checkpoint, as the user named it.
         placement: Where its network goes.
-        spreads: Whether a `device_map` would help.
+        way_out: Which options take less of it there.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, UsageError) or not is_out_of_memory(error):
             raise
-        spread = " or device_map='auto'" if spreads else ""
         raise UsageError(
-            f"{source}: the weights and a first pass do not fit on {placement.device} as {placement.dtype}; use a "
-            f"narrower dtype{spread}, or free memory there."
+            f"{source}: the weights and a first pass do not fit on {placement.device} as {placement.dtype}; {way_out}, "
+            f"or free memory there."
         ) from None
