@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.inside import read_object
 from ..errors import UsageError
 from .masking import Masking, masking_of
 from .optimisers import OPTIMISERS
@@ -140,8 +141,8 @@ class TrainingConfig:
         # Options that are newer than the run had their defaults in it.
         before: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self)}
         try:
-            before |= dict(json.loads(path.read_text()).items())
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            before |= read_object(path)
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"--resume: {path} must be as finetune wrote it ({type(error).__name__}: {error}); restore it, or name "
                 f"another --out."

@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..checkpoints.inside import read_object
 from .launch import Launch
 
 
@@ -39,10 +40,8 @@ def mark_complete(folder: Path) -> None:
 def is_complete(folder: Path) -> bool:
     """Whether the checkpoint was marked, and all files it had then are still there in their sizes."""
     try:
-        marked = json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(marked, dict):
+        marked = read_object(folder / MARKER)
+    except (OSError, ValueError):
         return False
     sizes = _sizes(folder)
     return all(name in sizes and sizes[name] == size for name, size in marked.items())
