@@ -32,7 +32,10 @@ def main() -> None:
     resume = GOES_ON.get(name, BEGINS_ANEW) if is_ours else OF_LM_EVAL
     # Around the imports too: they take seconds.
     with ends_on_signals(resume if os.environ.get("RANK", "0") == "0" else None):
-        (_own if is_ours else _of_lm_eval)(name)
+        if is_ours:
+            _own(name)
+        else:
+            _of_lm_eval()
 
 
 def _own(name: str) -> None:
@@ -45,7 +48,7 @@ def _own(name: str) -> None:
     import_module(f".commands.{name}", __package__).main(arguments, register)
 
 
-def _of_lm_eval(name: str) -> None:
+def _of_lm_eval() -> None:
     from . import register
 
     register()

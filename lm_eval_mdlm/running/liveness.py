@@ -27,8 +27,6 @@ _UNREACHED = (
     "did not reach the others: {:.300}; name the network between the hosts in GLOO_SOCKET_IFNAME, or, for GPUs, in "
     "NCCL_SOCKET_IFNAME."
 )
-
-
 _ALONE = (
     "must have a GPU of its own, got of NCCL: {:.300}; start at most as many processes on a host as it has GPUs, or "
     "set ACCELERATE_USE_CPU=true."
@@ -98,7 +96,7 @@ class Liveness:
             try:
                 if broken := is_broken_connection(error):
                     self.wait_for_a_loss()
-                elif isinstance(error, RuntimeError) and not isinstance(error, UsageError):
+                elif isinstance(error, RuntimeError):
                     time.sleep(2 * self._interval)  # so that the others have heard it, and call it gone at once
             finally:  # an interrupt while it waits, too
                 self._stop.set()
