@@ -1,11 +1,7 @@
 """The one kind of error a user can cause: bad options, bad checkpoints, bad templates, bad data."""
 
-import errno
 import functools
-import os
-import stat
 import sys
-from pathlib import Path
 from types import TracebackType
 
 from .showing.visible import visible
@@ -21,18 +17,6 @@ class UsageError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(" ".join(str(line).splitlines()) for line in self.args)
-
-
-def only_a_file(path: str | os.PathLike[str]) -> Path:
-    """The path, to be opened at once: from a pipe or a device one might wait for ever, or read for ever.
-
-    Raises:
-        OSError: If it is one, or is not there; what is a folder, `open` refuses itself.
-    """
-    kind = os.stat(path).st_mode
-    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-        raise OSError(errno.EINVAL, "a pipe or a device, and no file", str(path))
-    return Path(path)
 
 
 def as_a_name(text: str) -> str:

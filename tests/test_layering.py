@@ -14,19 +14,20 @@ PACKAGE = ROOT / "lm_eval_mdlm"
 MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     "showing": set(),
     "errors": {"showing"},
+    "files": set(),
     "decoding": {"errors"},
     "canvas": {"errors"},
-    "recordings": {"errors"},
+    "recordings": {"errors", "files"},
     "backbones": set(),
     "engine": {"errors", "decoding", "canvas", "backbones"},
-    "options": {"errors", "decoding", "canvas", "engine"},
-    "running": {"errors", "decoding", "canvas", "recordings", "backbones", "engine", "options"},
+    "options": {"errors", "files", "decoding", "canvas", "engine"},
+    "running": {"errors", "files", "decoding", "canvas", "recordings", "backbones", "engine", "options"},
     "checkpoints": {"showing", "errors", "backbones"},
     "scoring": {"errors"},
-    "traces": {"errors", "running", "scoring"},
-    "report": {"showing", "errors", "recordings"},
+    "traces": {"errors", "files", "running", "scoring"},
+    "report": {"showing", "errors", "files", "recordings"},
     "harness": {
-        *("showing", "errors", "canvas", "recordings", "backbones", "engine"),
+        *("showing", "errors", "files", "canvas", "recordings", "backbones", "engine"),
         *("options", "running", "checkpoints", "traces"),
     },
     "training": {"errors", "canvas", "backbones", "running", "checkpoints"},
@@ -36,10 +37,15 @@ MAY_IMPORT = {  # room: the rooms below that it leans on, from the ground up
     },
     "commands": {"showing", "errors", "traces", "report", "harness", "training"},
 }
-FACE = {"__init__", "__main__", "_autoload"}  # the only loose files at the root beside errors.py; may import anything
+FACE = {
+    "__init__",
+    "__main__",
+    "_autoload",
+}  # the only loose files at the root beside errors.py and files.py; may import anything
 LIBRARIES = {  # third-party packages by room; rooms that are not named are only kept from lm_eval and transformers
     "showing": set(),
     "errors": set(),
+    "files": set(),
     "decoding": {"torch", "jaxtyping", "numpy", "triton"},
     "canvas": set(),
     "recordings": {"numpy", "scipy"},
@@ -83,7 +89,7 @@ def own_room(path: Path, level: int, module: str) -> str | None:
 def test_every_room_has_its_place_and_nothing_lies_loose():
     found = {room(path) for path in FILES}
     assert found == {*MAY_IMPORT, *FACE}
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {"errors", *FACE}
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"errors", "files", *FACE}
 
 
 def test_floors_have_no_circle_and_no_arrow_that_nothing_uses():

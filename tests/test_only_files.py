@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lm_eval_mdlm.errors import UsageError, only_a_file
+from lm_eval_mdlm.errors import UsageError
+from lm_eval_mdlm.files import only_a_file
 from lm_eval_mdlm.harness.doctor.comparing import compare
 from lm_eval_mdlm.harness.doctor.estimate import Estimate
 from lm_eval_mdlm.harness.frequencies import _pieces

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 from ..showing.visible import spreadsheet_cell
 from .sweep_config import Cell
 

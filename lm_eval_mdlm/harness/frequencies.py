@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..canvas.vocabulary import vocabulary_fingerprint
 from ..checkpoints.load import tokenizer_of
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 from ..options.frequencies import write_frequencies
 from ..running.output import check_output
 

@@ -15,7 +15,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from tqdm import tqdm
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 from ..running.ending import ends_on_signals, last_act
 from ..running.journal import Journal
 from ..running.launched import number_of_processes

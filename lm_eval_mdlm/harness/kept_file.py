@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 from ..running.room import check_takes
 
 

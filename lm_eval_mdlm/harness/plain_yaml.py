@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 
 
 MOST_BYTES = 2**20

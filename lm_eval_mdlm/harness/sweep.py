@@ -14,7 +14,8 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 from ..options.decoding import DecodingConfig
 from ..options.values import number
 from ..running.room import check_takes

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..decoding.frequencies import TokenFrequencies
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 
 
 KIND = "token frequencies of lm_eval_mdlm"

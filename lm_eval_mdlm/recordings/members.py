@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import UsageError, only_a_file
+from ..errors import UsageError
+from ..files import only_a_file
 
 
 logger = logging.getLogger("lm_eval.mdlm")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError, only_a_file
+from ...errors import UsageError
+from ...files import only_a_file
 from .estimate import Estimate, duration
 from .findings import Findings
 

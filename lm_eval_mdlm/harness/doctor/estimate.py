@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError, only_a_file
+from ...errors import UsageError
+from ...files import only_a_file
 
 
 KIND = "mdlm_estimate"
